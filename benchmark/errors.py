@@ -1,0 +1,24 @@
+"""The errors a user can cause; each says what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class BenchError(Exception):
+    """Wrong use or wrong input: one clear line, exit code 2, nothing started."""
+
+
+class DataError(BenchError):
+    """A file or folder of data is missing, unreadable or inconsistent."""
+
+
+class CaseError(Exception):
+    """A fault found while work is under way; it stops only the cells that depend on it."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,105 @@
+"""What a method is: a pretext task in one file (see ``methods/simmim.py`` for a short one)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from medssl_bench.networks.encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Requires:
+    """What a method needs of a sample and of the backbone."""
+
+    views: int = 1
+    """Random crops taken of each scan."""
+    mask_input: bool = False
+    """The encoder must accept a mask."""
+    token_stride: int | None = None
+    """A feature level of this stride must exist (SMIT: 16)."""
+    min_batch: int = 1
+    trains: bool = True
+    """False for scratch: there is nothing to pretrain."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands, by global optimizer step (never by step within an epoch)."""
+
+    step: int
+    steps: int
+
+    @property
+    def fraction(self) -> float:
+        """Share of the run done before this step, in [0, 1)."""
+        return self.step / max(self.steps, 1)
+
+
+@dataclass
+class Batch:
+    """Unlabelled crops.
+
+    ``views``: one tensor ``(B, C, D, H, W)`` in [0, 1] for each view (D, H, W are the R, A, S
+    axes). ``generator`` is seeded by (seed, step) and is a method's only source of randomness.
+    """
+
+    views: tuple[Tensor, ...]
+    progress: Progress
+    generator: torch.Generator
+    cases: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+
+
+@dataclass
+class Losses:
+    """The named terms of a loss, unweighted, and their weighted total."""
+
+    total: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Method(nn.Module):
+    """A pretext task around an encoder.
+
+    Subclasses declare ``family``, ``reference``, ``version`` (raised when results would change),
+    ``requires`` and a frozen dataclass ``Config`` with every hyper-parameter.
+    """
+
+    family: ClassVar[str]
+    reference: ClassVar[str]
+    version: ClassVar[int] = 1
+    requires: ClassVar[Requires] = Requires()
+
+    @dataclass(frozen=True)
+    class Config:
+        """No hyper-parameters."""
+
+    def __init__(self, encoder: Encoder, config: Config, crop: tuple[int, int, int]) -> None:
+        """Keep the encoder; ``crop`` is the size of the views in voxels."""
+        super().__init__()
+        self.encoder = encoder
+        self.config = config
+        self.crop = crop
+
+    def forward(self, batch: Batch) -> Losses:
+        """Return the losses of one batch."""
+        raise NotImplementedError
+
+    def before_update(self, progress: Progress) -> None:
+        """Change gradients after backward and before the optimizer step (frozen last layer)."""
+
+    def after_step(self, progress: Progress) -> None:
+        """Update what is kept between steps (EMA teacher, centre, queue)."""
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """Return the encoder weights that transfer."""
+        return self.encoder.state_dict()
+
+    def watch(self) -> dict[str, float]:
+        """Return figures worth logging beside the losses (EMA momentum, temperatures)."""
+        return {}

@@ -1,0 +1,51 @@
+"""What a backbone is: an encoder with named feature levels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Level:
+    """One named feature map of an encoder: its channels and its stride in input voxels."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+class Encoder(nn.Module):
+    """Base of every backbone.
+
+    ``levels`` lists the feature maps in the order of the forward pass, the coarsest last.
+    """
+
+    levels: tuple[Level, ...]
+    in_channels: int
+    mask_channels: int = 0
+    """Length of the mask token this encoder takes; 0 where it cannot mask its input."""
+
+    @property
+    def total_stride(self) -> int:
+        """Every side of a crop must be a multiple of this."""
+        return max(level.stride for level in self.levels)
+
+    def level(self, stride: int) -> Level:
+        """Return the last (deepest) level of this stride; raises KeyError where there is none."""
+        found = [level for level in self.levels if level.stride == stride]
+        if not found:
+            raise KeyError(f"no feature level of stride {stride}: {[v.stride for v in self.levels]}")
+        return found[-1]
+
+    def forward(
+        self, image: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Encode ``image`` ``(B, C, D, H, W)`` to ``{level name: (B, c, d, h, w)}``.
+
+        ``mask`` ``(B, d, h, w)`` bool on a grid that divides the token grid, True where hidden;
+        it is enlarged to the token grid and hidden tokens become ``mask_token``
+        ``(mask_channels,)``, a parameter that the method owns.
+        """
+        raise NotImplementedError

@@ -1,0 +1,107 @@
+"""What a task and a corpus are: declarative data, no training code.
+
+Subclasses live in ``tasks/``; a user's own ``task.yaml`` becomes a :class:`Task` as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from medssl_bench.data.volume import Source
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One subject's aligned volumes: channel -> source, and the label where there is one."""
+
+    id: str
+    images: Mapping[str, Source]
+    label: Source | None = None
+    patient: str = ""
+    pool: Literal["train", "test"] = "train"
+    info: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def group(self) -> str:
+        """The patient, by which splits are made (the case itself where none is known)."""
+        return self.patient or self.id
+
+
+class Intensity(BaseModel):
+    """How raw intensities become [0, 1].
+
+    ``clip``: ``low`` and ``high`` are raw values (HU for CT). ``percentile``: they are percentiles
+    of the whole volume (paper 004: CT [-175, 250] HU, MR organs 5th-95th percentile).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    rule: Literal["clip", "percentile"] = "clip"
+    low: float = -175.0
+    high: float = 250.0
+
+
+class Preprocessing(BaseModel):
+    """Orientation is always RAS; spacing in mm (None keeps each scan's own)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    spacing: Triple | None = (1.5, 1.5, 2.0)
+    intensity: Intensity = Intensity()
+    version: int = 1
+
+
+class Task(BaseModel):
+    """A labelled dataset with classes, split, preprocessing, loss and metrics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    version: int = 1
+    summary: str = ""
+    modality: str = "CT"
+    channels: tuple[str, ...] = ("image",)
+    classes: dict[int, str]
+    """Foreground ids after ``remap``, consecutive from 1, to names."""
+    remap: dict[int, int] = Field(default_factory=dict)
+    """Raw label ids that mean something else here (AMOS MRI: 14 and 15 to background)."""
+    groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    kind: Literal["organs", "tumour"] = "organs"
+    """``organs``: Dice+CE, softmax. ``tumour``: Dice+BCE, tumour:background crops 1:1."""
+    preprocessing: Preprocessing = Preprocessing()
+    crop: tuple[int, int, int] = (96, 96, 96)
+    licence: str = "unknown"
+    access: str = ""
+    """Where the data can be had, in one line."""
+    needs_data: bool = True
+    """False for tasks that are generated (phantoms)."""
+
+    def cases(self, root: Path | None) -> list[Case]:
+        """List every labelled case below ``root`` with its pool; raises DataError."""
+        raise NotImplementedError
+
+    def tree(self) -> str:
+        """Return the folder tree expected below ``--data``, as text."""
+        return ""
+
+
+class Corpus(BaseModel):
+    """An unlabelled pretraining set; ``cases`` have one channel per modality and no label."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    version: int = 1
+    summary: str = ""
+    preprocessing: dict[str, Preprocessing]
+    """Per modality; paper 004's CT corpus: 1.5x1.5x2 mm, clip [-500, 500] HU."""
+    licence: str = "unknown"
+    needs_data: bool = True
+
+    def cases(self, root: Path | None) -> list[Case]:
+        """List every volume below ``root``; raises DataError."""
+        raise NotImplementedError
