@@ -1,0 +1,124 @@
+"""What pretraining and fine-tuning share: device, precision, optimizer, learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+from torch import nn
+
+from medssl_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+Precision = Literal["bf16-mixed", "32-true"]
+NO_DECAY = ("mask_token", "relative_position", "absolute_position", "logit_scale")
+
+
+def resolve_device(name: str) -> str:
+    """Turn ``auto`` into ``cuda`` or ``cpu``; asking for a GPU that is not there is an error."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BenchError("--device cuda: torch sees no CUDA device; see `bench doctor`")
+    return name
+
+
+def resolve_precision(name: str, device: str) -> Precision:
+    """Turn ``auto`` into bf16 where the hardware multiplies in it, else plain float32."""
+    if name != "auto":
+        return cast(Precision, name)
+    if device == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if _cpu_has_bf16() else "32-true"
+
+
+def _cpu_has_bf16() -> bool:
+    """AMX or AVX512-BF16; elsewhere bf16 on the CPU is emulated and slow."""
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return "AVX512" in capabilities and bool(check and check())
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and in what precision a run computes."""
+
+    device: str
+    precision: Precision
+    threads: int
+
+    def fabric(self) -> Fabric:
+        """Build the Fabric that owns device placement and autocast (one process)."""
+        import logging
+
+        from lightning.fabric import Fabric
+
+        logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+        return Fabric(accelerator=self.device, devices=1, precision=self.precision)
+
+
+def build_optimizer(
+    model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
+    """AdamW; no decay on 1-D tensors, mask tokens and relative-position tables."""
+    from timm.optim import param_groups_weight_decay
+
+    spared = [
+        name
+        for name, _ in model.named_parameters()
+        if any(word in name for word in NO_DECAY)
+    ]
+    groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=spared)
+    return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
+
+
+class LearningRate:
+    """Linear warm-up from zero, then cosine to ``min_lr``; a closed form of the global step."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        steps: int,
+        warmup_fraction: float,
+        min_lr: float,
+    ) -> None:
+        """Span ``steps`` optimizer steps, of which a share warms up."""
+        from timm.scheduler import CosineLRScheduler
+
+        warmup = round(steps * warmup_fraction)
+        self._scheduler = CosineLRScheduler(
+            optimizer,
+            t_initial=max(steps - warmup, 1),
+            lr_min=min_lr,
+            warmup_t=warmup,
+            warmup_lr_init=0.0,
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )
+
+    def set(self, step: int) -> None:
+        """Set the rate of optimizer step ``step`` (the first one is 0)."""
+        self._scheduler.step_update(step)
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter], limit: float | None) -> torch.Tensor:
+    """Clip the total gradient norm at ``limit`` if there is one, and return it unclipped."""
+    found = [p for p in parameters if p.grad is not None]
+    return torch.nn.utils.clip_grad_norm_(found, limit if limit is not None else float("inf"))
+
+
+def seed_step(seed: int) -> None:
+    """Seed torch's global generators (drop-path) for one step.
+
+    Every step has its own seed, so a resumed run needs no generator state to repeat itself.
+    """
+    torch.manual_seed(seed)
+
+
+def to_plain(value: Any) -> float:
+    """Turn a tensor of one element into a float."""
+    return float(value.detach()) if isinstance(value, torch.Tensor) else float(value)
