@@ -80,6 +80,8 @@ class Task(BaseModel):
     """Where the data can be had, in one line."""
     needs_data: bool = True
     """False for tasks that are generated (phantoms)."""
+    expected: dict[Literal["train", "test"], int] = Field(default_factory=dict)
+    """Cases of the whole release; a smaller tree is accepted and reported as found/expected."""
 
     def cases(self, root: Path | None) -> list[Case]:
         """List every labelled case below ``root`` with its pool; raises DataError."""
