@@ -1,0 +1,168 @@
+"""What is looked at before anything starts: headers of every case, disk and results folder.
+
+Voxels are not read here; labels with unknown ids, NaN and truncated files come out in preparation.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from medssl_bench.errors import BenchError, DataError
+
+if TYPE_CHECKING:
+    from medssl_bench.data.volume import Header, Source
+    from medssl_bench.task import Case, Corpus, Task
+
+AFFINE_TOLERANCE_MM = 0.1
+"""Farthest a corner of the label may lie from the image's before it is worth a warning."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something seen in a case's headers; an ``error`` stops the run, a ``warning`` does not."""
+
+    level: Literal["error", "warning"]
+    case: str
+    file: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.case}: {self.file}: {self.message}"
+
+
+def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
+    """Read the headers of all cases in parallel; return what is wrong, in the order of cases.
+
+    An error: a file that is missing or whose header cannot be read, a spacing that is none, a
+    channel the task needs and the case lacks, channels or a label of another shape. A warning:
+    geometry of channel or label that differs from the first channel's by more than 0.1 mm (the
+    image's is used).
+    """
+    channels: tuple[str, ...] = getattr(task, "channels", ())
+    workers = min(16, 4 * (os.cpu_count() or 1))
+    with ThreadPoolExecutor(workers, thread_name_prefix="headers") as pool:
+        found = pool.map(lambda case: _check_case(case, channels), cases)
+        return [finding for findings in found for finding in findings]
+
+
+def raise_errors(findings: Sequence[Finding], task: str) -> list[Finding]:
+    """Return the warnings; raise DataError with the first error and how many more there are."""
+    errors = [finding for finding in findings if finding.level == "error"]
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise DataError(f"{task}: case {errors[0]}{more}")
+    return [finding for finding in findings if finding.level == "warning"]
+
+
+def _check_case(case: Case, channels: tuple[str, ...]) -> list[Finding]:
+    findings = [
+        Finding("error", case.id, channel, f"channel {channel!r} is missing")
+        for channel in channels
+        if channel not in case.images
+    ]
+    parts: dict[str, Source] = dict(case.images)
+    if case.label is not None:
+        parts["label"] = case.label
+    first: tuple[str, Header] | None = None
+    for name, source in parts.items():
+        file = _name(source)
+        try:
+            header = source.header()
+        except DataError as error:
+            message = str(error).replace(f"{file}: ", "", 1)
+            findings.append(Finding("error", case.id, file, message))
+            continue
+        if not _is_regular(header):
+            findings.append(Finding("error", case.id, file, "the affine has no usable spacing"))
+        elif first is None:
+            first = name, header
+        else:
+            findings += _compare(case.id, file, name, header, *first)
+    return findings
+
+
+def _compare(
+    case: str, file: str, name: str, header: Header, first_name: str, first: Header
+) -> list[Finding]:
+    if header.shape != first.shape:
+        message = (
+            f"{name} has shape {_times(header.shape)}, {first_name} has {_times(first.shape)};"
+            f" export them on one grid"
+        )
+        return [Finding("error", case, file, message)]
+    apart = _corner_distance(header, first)
+    if apart > AFFINE_TOLERANCE_MM:
+        message = (
+            f"the affines of {name} and {first_name} differ by up to {apart:.1f} mm;"
+            f" that of {first_name} is used"
+        )
+        return [Finding("warning", case, file, message)]
+    return []
+
+
+def _is_regular(header: Header) -> bool:
+    if not np.isfinite(header.affine).all():
+        return False
+    volume = abs(float(np.linalg.det(header.affine[:3, :3])))
+    return volume > 1e-6 * float(np.prod(header.spacing)) > 0
+
+
+def _corner_distance(one: Header, other: Header) -> float:
+    """Return the largest distance in mm between where two affines put the grid's corners."""
+    ends = [(0, side - 1) for side in one.shape]
+    corners = np.array([(x, y, z, 1) for x in ends[0] for y in ends[1] for z in ends[2]])
+    shift = corners @ (one.affine - other.affine).T
+    return float(np.linalg.norm(shift[:, :3], axis=1).max())
+
+
+def _times(shape: tuple[int, int, int]) -> str:
+    return "x".join(str(side) for side in shape)
+
+
+def _name(source: Source) -> str:
+    return str(getattr(source, "path", type(source).__name__))
+
+
+def check_disk(folder: Path, need_bytes: int) -> None:
+    """Refuse to start where the disk of ``folder`` (it need not exist yet) is too full.
+
+    Raises:
+        BenchError: with what is needed, what is free, and where.
+    """
+    free = shutil.disk_usage(_existing(folder)).free
+    if free < need_bytes:
+        raise BenchError(
+            f"{folder}: {need_bytes / 2**30:.1f} GiB needed, {free / 2**30:.1f} GiB free;"
+            f" make room or choose another folder"
+        )
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written (tried with a file; nothing is left behind).
+
+    Raises:
+        BenchError: naming the folder and the reason.
+    """
+    ground = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=ground):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        at = "" if ground == folder.absolute() else f" in {ground}"
+        raise BenchError(f"{folder}: cannot write{at} ({reason}); choose another folder") from error
+
+
+def _existing(folder: Path) -> Path:
+    """Return ``folder`` or its nearest parent that exists."""
+    absolute = folder.absolute()
+    return next(path for path in (absolute, *absolute.parents) if path.exists())

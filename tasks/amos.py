@@ -1,0 +1,190 @@
+"""AMOS 2022: abdominal organs on CT (15) and MRI (13); Ji et al., NeurIPS 2022.
+
+Trained on ``Tr`` and tested on ``Va``: the labels of ``Ts`` are not public. The modality is told by
+the number in a case's name. Preprocessing is that of paper 004 (section 4): 1.5x1.5x2.0 mm, CT
+clipped to [-175, 250] HU, MR to its 5th-95th percentile.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from medssl_bench.data.reading import FileSource
+from medssl_bench.errors import DataError
+from medssl_bench.task import Case, Intensity, Preprocessing, Task
+
+ORGANS = {
+    1: "spleen",
+    2: "right_kidney",
+    3: "left_kidney",
+    4: "gall_bladder",
+    5: "esophagus",
+    6: "liver",
+    7: "stomach",
+    8: "aorta",
+    9: "inferior_vena_cava",
+    10: "pancreas",
+    11: "right_adrenal",
+    12: "left_adrenal",
+    13: "duodenum",
+    14: "bladder",
+    15: "prostate_uterus",
+}
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "large": ("liver", "spleen", "right_kidney", "left_kidney"),
+    "gi": ("stomach", "duodenum", "pancreas", "esophagus"),
+    "small": ("right_adrenal", "left_adrenal"),
+    "vessels": ("aorta", "inferior_vena_cava"),
+}
+
+POOLS: dict[Literal["train", "test"], tuple[str, str]] = {
+    "train": ("Tr", "training"),
+    "test": ("Va", "validation"),
+}
+"""Suffix of the folders and key of ``dataset.json``."""
+
+
+class Amos(Task):
+    """One modality of AMOS 2022 in its official layout."""
+
+    gall_bladder: Literal["small", "gi"] = "small"
+    """Its organ group: paper 004 has it in ``small`` (Fig. 3) and in ``gi`` (section 4.1)."""
+    licence: str = "CC BY 4.0 (Zenodo 7262581); read the release's own terms"
+    access: str = "https://zenodo.org/records/7262581 (amos22.zip, 24 GB)"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _place_gall_bladder(cls, values: dict[str, Any]) -> dict[str, Any]:
+        chosen = values.get("gall_bladder", "small")
+        groups = {
+            name: tuple(organ for organ in organs if organ != "gall_bladder")
+            for name, organs in values.get("groups", GROUPS).items()
+        }
+        if chosen in groups:
+            groups[chosen] += ("gall_bladder",)
+        return {**values, "groups": groups}
+
+    def cases(self, root: Path | None) -> list[Case]:
+        """List the labelled cases of this modality: ``Tr`` trains, ``Va`` is tested.
+
+        ``dataset.json`` decides which files belong where it is there, else the folders do. What it
+        lists and the disk lacks (a partial download) is passed over.
+
+        Raises:
+            DataError: no tree, no case of a pool, or an image without its label.
+        """
+        tree = find_tree(root, self.name)
+        found: list[Case] = []
+        for pool, (suffix, _) in POOLS.items():
+            part = list(self._part(tree, pool))
+            if not part:
+                raise DataError(
+                    f"{self.name}: no cases under {tree / f'images{suffix}'}; expected"
+                    f" amos22/images{suffix}/amos_{'0507' if self.modality == 'MR' else '0001'}"
+                    f".nii.gz; see `bench data status {self.name}`"
+                )
+            found += part
+        return found
+
+    def _part(self, tree: Path, pool: Literal["train", "test"]) -> Iterator[Case]:
+        suffix, key = POOLS[pool]
+        for image, label in _pairs(tree, suffix, key):
+            if modality_of(image.name) != self.modality or not image.is_file():
+                continue
+            if not label.is_file():
+                raise DataError(
+                    f"{self.name}: {image} has no label {label}; unpack labels{suffix} completely"
+                )
+            name = image.name.removesuffix(".gz").removesuffix(".nii")
+            yield Case(name, {"image": FileSource(image)}, FileSource(label), name, pool)
+
+    def tree(self) -> str:
+        """Return the official layout."""
+        return (
+            "amos22/\n"
+            "  dataset.json\n"
+            "  imagesTr/amos_0001.nii.gz ...   labelsTr/amos_0001.nii.gz ...   (train)\n"
+            "  imagesVa/amos_0008.nii.gz ...   labelsVa/amos_0008.nii.gz ...   (test)\n"
+            "CT: numbers below 500; MRI: 501 to 600. imagesTs and numbers from 5000 are not used."
+        )
+
+
+def find_tree(root: Path | None, task: str) -> Path:
+    """Return the folder that holds ``imagesTr``: ``root``, or ``amos22`` (any case) in it.
+
+    Raises:
+        DataError: naming what was expected where.
+    """
+    if root is None:
+        raise DataError(
+            f"{task}: no data folder given; use --data DIR or BENCH_DATA with DIR/amos22;"
+            f" see `bench data status {task}`"
+        )
+    inside = sorted(root.iterdir()) if root.is_dir() else []
+    named = [folder for folder in inside if folder.name.lower() in ("amos22", "amos", task)]
+    for folder in (root, *named):
+        if (folder / "imagesTr").is_dir() or (folder / "imagesVa").is_dir():
+            return folder
+    raise DataError(
+        f"{task}: no cases under {root / 'imagesTr'}; expected amos22/imagesTr, labelsTr, imagesVa"
+        f" and labelsVa there; see `bench data status {task}`"
+    )
+
+
+def modality_of(name: str) -> str:
+    """Return ``CT``, ``MR``, or nothing for a file that belongs to neither task.
+
+    Numbers 1-499 are CT and 501-600 MRI; those from 5000 are the unlabelled CT archives.
+    """
+    match = re.fullmatch(r"amos_(\d+)\.nii(\.gz)?", name)
+    number = int(match[1]) if match else 0
+    if 0 < number < 500:
+        return "CT"
+    return "MR" if 500 < number <= 600 else ""
+
+
+def _pairs(tree: Path, suffix: str, key: str) -> list[tuple[Path, Path]]:
+    """Return (image, label) paths of one part, as listed or as found, in the order of names."""
+    images, labels = tree / f"images{suffix}", tree / f"labels{suffix}"
+    listing = tree / "dataset.json"
+    if not listing.is_file():
+        found = sorted(images.glob("amos_*.nii*")) if images.is_dir() else []
+        return [(image, labels / image.name) for image in found]
+    try:
+        entries = json.loads(listing.read_text(encoding="utf-8")).get(key, [])
+        names = [Path(entry["image"] if isinstance(entry, dict) else entry) for entry in entries]
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{listing}: not AMOS's dataset.json ({error!r}); unpack it again"
+        ) from error
+    return sorted((tree / name, labels / name.name) for name in names)
+
+
+_SUMMARY = "Abdominal organs of AMOS 2022 on {}; train = Tr, test = Va"
+
+AMOS_CT = Amos(
+    name="amos_ct",
+    summary=_SUMMARY.format("CT"),
+    modality="CT",
+    classes=ORGANS,
+    groups={**GROUPS, "pelvic": ("bladder", "prostate_uterus")},
+    preprocessing=Preprocessing(intensity=Intensity(rule="clip", low=-175.0, high=250.0)),
+    expected={"train": 200, "test": 100},
+)
+
+AMOS_MRI = Amos(
+    name="amos_mri",
+    summary=_SUMMARY.format("MRI"),
+    modality="MR",
+    classes={number: organ for number, organ in ORGANS.items() if number <= 13},
+    remap={14: 0, 15: 0},
+    preprocessing=Preprocessing(intensity=Intensity(rule="percentile", low=5.0, high=95.0)),
+    expected={"train": 40, "test": 20},
+)
