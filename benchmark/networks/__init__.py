@@ -1,0 +1,94 @@
+"""The backbones by name, and how encoders and segmentors are built from a name.
+
+Importing this package does not import torch: names, sizes and abilities are known without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medssl_bench.registry import Entry, backbones
+
+if TYPE_CHECKING:
+    from medssl_bench.networks.encoder import Encoder
+    from medssl_bench.networks.segmentor import Segmentor
+
+
+def _swin(name: str, summary: str, params_m: float, stages: int, window: int, **info: Any) -> Entry:
+    """Describe a Swin encoder; ``params_m``: millions in the segmentor with two output channels."""
+    stride = 2 ** (stages + 1)
+    facts = {
+        "family": "swin",
+        "params_m": params_m,
+        "stages": stages,
+        "total_stride": stride,
+        "crop_multiple": stride,
+        "mask_input": True,
+        "window": window,
+        "decoder": {},
+    }
+    return Entry(f"medssl_bench.networks.swin:{name}", summary, {**facts, **info})
+
+
+BACKBONES: dict[str, Entry] = {
+    "swin_65m": _swin("swin_65m", "paper 004: SMIT96, SimMIM, iBOT, DINO and others", 64.70, 4, 4),
+    "swin_276m": _swin("swin_276m", "paper 004: SMITS", 276.34, 4, 4),
+    "swin_586m": _swin("swin_586m", "paper 004: SMITp, Swin V2", 586.14, 4, 4),
+    "swin_monai": _swin(
+        "swin_monai", "SwinUNETR as MONAI ships it", 62.19, 4, 7, decoder={"norm": "instance"}
+    ),
+    "swin_tiny": _swin(
+        "swin_tiny",
+        "three stages for two CPU cores and 48^3 crops",
+        3.85,
+        3,
+        4,
+        decoder={"norm": "instance", "stem_width": 8},
+    ),
+}
+
+
+def build_encoder(name: str, in_channels: int = 1, **options: Any) -> Encoder:
+    """Build an encoder with fresh weights.
+
+    Args:
+        name: a registered backbone.
+        in_channels: channels of the image.
+        options: fields of the backbone's configuration to change (``drop_path=0.1``).
+
+    Raises:
+        BenchError: unknown backbone or option.
+    """
+    encoder: Encoder = backbones.load(name)(in_channels, **options)
+    return encoder
+
+
+def build_segmentor(
+    name: str, in_channels: int, out_channels: int, encoder: Encoder | None = None, **options: Any
+) -> Segmentor:
+    """Build the fine-tuning network: an encoder and a U-shaped decoder with fresh weights.
+
+    Args:
+        name: a registered backbone.
+        in_channels: channels of the image.
+        out_channels: classes of the logits, background included.
+        encoder: take this one instead of a fresh one (it is not copied).
+        options: ``norm`` (``batch`` or ``instance``) and ``stem_width`` of the decoder; everything
+            else goes to :func:`build_encoder`.
+
+    Raises:
+        BenchError: unknown backbone or option, or encoder options beside a given encoder.
+    """
+    import torch
+
+    from medssl_bench.errors import BenchError
+    from medssl_bench.networks.segmentor import Segmentor
+
+    decoder = dict(backbones.entry(name).info.get("decoder", {}))
+    decoder |= {key: options.pop(key) for key in ("norm", "stem_width") if key in options}
+    if encoder is None:
+        encoder = build_encoder(name, in_channels, **options)
+    elif options:
+        raise BenchError(f"{name}: the encoder is given, so {sorted(options)} cannot be set")
+    network = Segmentor(encoder, in_channels, out_channels, **decoder)
+    return network.to(memory_format=torch.channels_last_3d)

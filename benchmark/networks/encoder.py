@@ -19,7 +19,8 @@ class Level:
 class Encoder(nn.Module):
     """Base of every backbone.
 
-    ``levels`` lists the feature maps in the order of the forward pass, the coarsest last.
+    ``levels`` lists the feature maps: first those a decoder takes, one for each stride, finest
+    first; then others of the same strides, in the order of the forward pass. The coarsest is last.
     """
 
     levels: tuple[Level, ...]
@@ -33,11 +34,20 @@ class Encoder(nn.Module):
         return max(level.stride for level in self.levels)
 
     def level(self, stride: int) -> Level:
-        """Return the last (deepest) level of this stride; raises KeyError where there is none."""
+        """Return the level of this stride that is listed last; raises KeyError where none is."""
         found = [level for level in self.levels if level.stride == stride]
         if not found:
-            raise KeyError(f"no feature level of stride {stride}: {[v.stride for v in self.levels]}")
+            raise KeyError(
+                f"no feature level of stride {stride}: {[v.stride for v in self.levels]}"
+            )
         return found[-1]
+
+    def pyramid(self) -> list[Level]:
+        """Return the first level of each stride, finest first: what a decoder takes."""
+        first: dict[int, Level] = {}
+        for level in self.levels:
+            first.setdefault(level.stride, level)
+        return [first[stride] for stride in sorted(first)]
 
     def forward(
         self, image: Tensor, mask: Tensor | None = None, mask_token: Tensor | None = None
