@@ -1,0 +1,277 @@
+"""The results folder: records and pretrained encoders, written once and never overwritten.
+
+::
+
+    store.json
+    records/<task>/<slug>/{record.json, cases.parquet, history.parquet, slices/*.png, SHA256SUMS}
+    pretraining/<key>/{pretraining.json, encoder.safetensors, history.parquet, SHA256SUMS}
+    work/                      claims and checkpoints of unfinished work
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl_bench.digest import weights_digest
+from medssl_bench.durable import create_once, damaged, publish_folder, read_verified, temporary_name
+from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.record import Cell, Record, folder_name, parse_record, utc_now
+from medssl_bench.tables import cell_columns, check_columns, join, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from torch import Tensor
+
+FORMAT = 1
+"""Raised when the folder's layout changes; a folder of a newer format is refused."""
+
+CASE_COLUMNS = ("case", "target", "status")
+"""What every row of a case table must say, beside its metrics."""
+
+
+class Store:
+    """A results folder, which several processes and nodes may share."""
+
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        """Open the folder, creating it unless ``read_only``.
+
+        Raises BenchError where it is missing, cannot be written, or has a newer format.
+        """
+        self.root = root
+        self.work = root / "work"
+        if not read_only:
+            self._create()
+        self._check_format(read_only)
+
+    def _create(self) -> None:
+        header = {"format": FORMAT, "created": utc_now().isoformat()}
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = temporary_name(self.root / "probe")
+            probe.touch(exist_ok=False)
+            probe.unlink()
+            create_once(self.root / "store.json", (json.dumps(header) + "\n").encode())
+        except OSError as error:
+            raise BenchError(
+                f"results folder {self.root}: cannot be written ({error.strerror});"
+                " choose another with --results"
+            ) from None
+
+    def _check_format(self, read_only: bool) -> None:
+        header = self.root / "store.json"
+        try:
+            found = json.loads(header.read_bytes())["format"]
+        except OSError as error:
+            if read_only and isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                raise BenchError(
+                    f"no results in {self.root}: name their folder with --results"
+                ) from None
+            raise BenchError(f"{header}: cannot be read ({error.strerror})") from None
+        except (ValueError, TypeError, KeyError):
+            found = None
+        if not isinstance(found, int):
+            raise BenchError(f'{header}: damaged; it should say {{"format": {FORMAT}}}')
+        if found > FORMAT:
+            raise BenchError(
+                f"results folder {self.root}: written by a newer version (format {found}, this one"
+                f" reads {FORMAT}); update medssl-bench or choose another with --results"
+            )
+
+    # Records
+
+    def folder(self, cell: Cell) -> Path:
+        """Return where the cell's record is or will be."""
+        return self.root / "records" / folder_name(cell.task) / cell.slug
+
+    def write(
+        self,
+        record: Record,
+        cases: pd.DataFrame,
+        history: pd.DataFrame,
+        extra_files: Mapping[str, bytes] | None = None,
+    ) -> bool:
+        """Publish a finished cell; returns False where its record is there already.
+
+        ``cases`` has one row per (case, target), ``history`` one per point; ``extra_files`` maps
+        relative paths such as ``slices/liver.png`` to contents. Raises CaseError where the disk
+        refuses.
+        """
+        check_columns(cases, CASE_COLUMNS)
+        check_columns(history, ())
+        text = record.to_json()
+
+        def fill(folder: Path) -> None:
+            for name, content in (extra_files or {}).items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            cases.to_parquet(folder / "cases.parquet", index=False)
+            history.to_parquet(folder / "history.parquet", index=False)
+            (folder / "record.json").write_bytes(text)
+
+        return publish_folder(self.folder(record.cell), fill)
+
+    def has(self, cell: Cell) -> bool:
+        """Tell whether the cell is recorded; raises BenchError where its record is damaged."""
+        folder = self.folder(cell)
+        if not folder.exists():
+            return False
+        _read_record(folder)
+        return True
+
+    def read(self, which: Cell | str) -> Record:
+        """Read the record of a cell or of a key; raises BenchError where there is no sound one."""
+        if isinstance(which, Cell):
+            folders = [self.folder(which)]
+        else:
+            folders = list(self.root.glob(f"records/*/*_{which[:12]}"))
+        for folder in folders:
+            if folder.is_dir():
+                return _read_record(folder)
+        name = which.slug if isinstance(which, Cell) else which
+        raise BenchError(f"{self.root}: no record of {name}; see `bench status`")
+
+    def records(self) -> Iterator[Record]:
+        """Yield every sound record; a bad one names itself in a warning and is skipped."""
+        for record, _ in self._scan():
+            yield record
+
+    def _scan(self) -> Iterator[tuple[Record, Path]]:
+        for folder in _published(self.root / "records", depth=2):
+            try:
+                yield _read_record(folder), folder
+            except BenchError as error:
+                warnings.warn(f"record skipped: {error}", stacklevel=3)
+
+    def cases(self) -> pd.DataFrame:
+        """Return the case rows of all records, each with its cell's ``tables.CELL_COLUMNS``."""
+        return self._table("cases.parquet")
+
+    def histories(self) -> pd.DataFrame:
+        """Return the histories of all records, each point with its cell's columns."""
+        return self._table("history.parquet")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """Join one table of all records; a damaged one names itself in a warning."""
+        tables: list[pa.Table] = []
+        cells: list[dict[str, Any]] = []
+        for record, folder in self._scan():
+            try:
+                tables.append(read_table(folder, name))
+            except BenchError as error:
+                warnings.warn(f"table skipped: {error}", stacklevel=3)
+                continue
+            cells.append(cell_columns(record))
+        return join(tables, cells)
+
+    # Pretrained encoders
+
+    def pretraining_folder(self, key: str) -> Path:
+        """Return where the pretraining of this key is or will be."""
+        return self.root / "pretraining" / folder_name(key)
+
+    def write_pretraining(
+        self,
+        key: str,
+        info: Mapping[str, Any],
+        state: Mapping[str, Tensor],
+        history: pd.DataFrame,
+    ) -> bool:
+        """Publish a pretrained encoder; returns False where it is there already.
+
+        ``info`` is JSON-like; ``key`` and ``weights_digest`` are added to it.
+        """
+        from safetensors.torch import save_file
+
+        weights = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+        weights = {name: value.contiguous() for name, value in weights.items()}
+        full = {**info, "key": key, "weights_digest": weights_digest(weights)}
+        text = json.dumps(full, indent=1, allow_nan=False) + "\n"
+
+        def fill(folder: Path) -> None:
+            save_file(weights, folder / "encoder.safetensors", metadata={"format": "pt"})
+            history.to_parquet(folder / "history.parquet", index=False)
+            (folder / "pretraining.json").write_text(text)
+
+        return publish_folder(self.pretraining_folder(key), fill)
+
+    def has_pretraining(self, key: str) -> bool:
+        """Tell whether the pretraining of this key is done."""
+        return self.pretraining_folder(key).exists()
+
+    def read_pretraining(self, key: str) -> tuple[dict[str, Any], Path]:
+        """Return a pretraining's info and its weights file.
+
+        Raises BenchError where it is missing, CaseError where the weights are not those whose
+        digest was recorded.
+        """
+        info = self.read_pretraining_info(key)
+        self.read_weights(key, info)
+        return info, self.pretraining_folder(key) / "encoder.safetensors"
+
+    def read_pretraining_info(self, key: str) -> dict[str, Any]:
+        """Return what is known of a pretraining, without reading its weights."""
+        folder = self.pretraining_folder(key)
+        if not folder.is_dir():
+            raise BenchError(f"{self.root}: no pretraining {key}; see `bench status`")
+        info: dict[str, Any] = json.loads(read_verified(folder, "pretraining.json"))
+        if info["key"] != key:
+            raise damaged(folder, f"it is pretraining {info['key']}")
+        return info
+
+    def read_weights(self, key: str, info: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """Return the encoder's weights on the CPU; raises CaseError where they are damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.pretraining_folder(key) / "encoder.safetensors"
+        expected = (info or self.read_pretraining_info(key))["weights_digest"]
+        try:
+            state: dict[str, Tensor] = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise CaseError(str(damaged(path.parent, f"{path.name}: {error}"))) from None
+        if weights_digest(state) != expected:
+            raise CaseError(str(damaged(path.parent, f"{path.name} is not as it was written")))
+        return state
+
+    def read_pretraining_history(self, key: str) -> pd.DataFrame:
+        """Return the points of a pretraining's history."""
+        frame: pd.DataFrame = read_table(
+            self.pretraining_folder(key), "history.parquet"
+        ).to_pandas()
+        return frame
+
+    def pretrainings(self) -> Iterator[dict[str, Any]]:
+        """Yield the info of every pretraining; a bad one names itself in a warning."""
+        for folder in _published(self.root / "pretraining", depth=1):
+            try:
+                yield self.read_pretraining_info(folder.name)
+            except BenchError as error:
+                warnings.warn(f"pretraining skipped: {error}", stacklevel=2)
+
+
+def _read_record(folder: Path) -> Record:
+    record = parse_record(read_verified(folder, "record.json"), folder / "record.json")
+    if record.cell.slug != folder.name:
+        raise damaged(folder, f"it is the record of {record.cell.slug}")
+    return record
+
+
+def _published(root: Path, depth: int) -> Iterator[Path]:
+    """Yield folders ``depth`` levels down in name order; hidden ones are temporary."""
+    if not root.is_dir():
+        return
+    names = sorted(
+        entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."
+    )
+    for name in names:
+        if depth == 1:
+            yield root / name
+        else:
+            yield from _published(root / name, depth - 1)
