@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,42 @@ def _cpu_model() -> str:
         if found:
             return found[1].strip()
     return platform.processor() or platform.machine()
+
+
+def available_memory() -> int:
+    """Return the bytes that new work may take: what is free, or less where the job's limit is."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        found = re.search(r"^MemAvailable:\s*(\d+) kB", meminfo.read_text(), re.MULTILINE)
+        free = int(found[1]) * 1024 if found else free
+    return min([free, *_cgroup_rooms()])
+
+
+def _cgroup_rooms() -> Iterator[int]:
+    """Yield the bytes left below each memory limit (cgroup 2 and 1) over this process."""
+    own = Path("/proc/self/cgroup")
+    for line in own.read_text().splitlines() if own.is_file() else []:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, limit, usage = "/sys/fs/cgroup", "memory.max", "memory.current"
+        elif "memory" in controllers.split(","):
+            root = "/sys/fs/cgroup/memory"
+            limit, usage = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        group = Path(root) / path.lstrip("/")
+        for folder in [group, *group.parents]:
+            if folder.is_relative_to(root) and (folder / limit).is_file():
+                text = (folder / limit).read_text().strip()
+                if text.isdigit():
+                    cached = re.search(
+                        r"^(?:total_)?inactive_file (\d+)$",
+                        (folder / "memory.stat").read_text(),
+                        re.MULTILINE,
+                    )
+                    used = int((folder / usage).read_text()) - (int(cached[1]) if cached else 0)
+                    yield max(0, int(text) - used)
 
 
 @cache
