@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl_bench.errors import DataError
+
 
 @dataclass(frozen=True)
 class Header:
@@ -49,3 +51,13 @@ class Source(Protocol):
 
     def digest(self) -> str:
         """Digest of the content (a file's bytes, a phantom's recipe and version)."""
+
+
+def checked_affine(name: object, affine: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return the affine as float64 if it places voxels in space; else DataError naming ``name``."""
+    result = np.asarray(affine, dtype=np.float64)
+    sides = np.linalg.norm(result[:3, :3], axis=0)
+    flat = np.isfinite(result).all() and abs(np.linalg.det(result[:3, :3])) < 1e-6 * sides.prod()
+    if not np.isfinite(result).all() or sides.min() == 0 or flat:
+        raise DataError(f"{name}: the header's affine places no voxels in space: {result.tolist()}")
+    return result

@@ -1,0 +1,175 @@
+"""A folder with one DICOM series, through SimpleITK (GDCM)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from medssl_bench.data.itk import LPS_TO_RAS, ras_affine, voxels
+from medssl_bench.data.volume import Header, Volume, checked_affine
+from medssl_bench.errors import DataError
+
+NOT_IMAGES = frozenset(
+    ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "PR", "KO", "SR", "AU", "DOC")
+)
+"""Values of Modality (0008,0060) whose objects accompany a scan and are none."""
+
+UNEVEN = 0.1
+"""Largest deviation of one gap between slices, as a share of the median gap."""
+
+ROUNDING_MM = 0.06
+"""Positions written with one decimal deviate by this much, and no slice is missing."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The geometry of one file, in DICOM's LPS millimetres."""
+
+    file: str
+    position: NDArray[np.float64]
+    orientation: NDArray[np.float64]
+    spacing: NDArray[np.float64]
+    size: tuple[int, int]
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector across the slice."""
+        return np.cross(self.orientation[:3], self.orientation[3:])
+
+
+def read_header(folder: Path, series: str | None) -> Header:
+    """Read shape and affine from every file's tags, without pixels."""
+    return _arrange(folder, _series_files(folder, series))[1]
+
+
+def read_volume(folder: Path, series: str | None) -> Volume:
+    """Read the pixels, rescaled slice by slice (RescaleSlope, RescaleIntercept), as float32."""
+    files, header = _arrange(folder, _series_files(folder, series))
+    if len(files) == 1:
+        image = sitk.ReadImage(files[0], sitk.sitkFloat32)
+    else:
+        reader = sitk.ImageSeriesReader()
+        reader.SetFileNames(files)
+        # A slice's slope may be a fraction where the first one's is whole: no integers here.
+        reader.SetOutputPixelType(sitk.sitkFloat32)
+        image = reader.Execute()
+    return Volume(voxels(image).reshape(header.shape), header.affine)
+
+
+def modality_of(file: Path | str) -> str | None:
+    """Return the Modality of a DICOM image; None for what is no image or has no pixels."""
+    reader = _tags(str(file))
+    if reader is None:
+        return None
+    modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
+    return None if modality in NOT_IMAGES else modality or "unknown"
+
+
+def _series_files(folder: Path, series: str | None) -> list[str]:
+    """Return the files of the one image series, or of the series asked for."""
+    found: dict[str, tuple[str, ...]] = {}
+    shown: list[str] = []
+    for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+        files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+        modality = modality_of(files[0]) if files else None
+        if modality is not None:
+            found[uid] = files
+            shown.append(f"{uid} ({modality}, {len(files)} files)")
+    if series is not None:
+        if series not in found:
+            raise DataError(f"{folder}: no image series {series}; there is {_listed(shown)}")
+        return list(found[series])
+    if not found:
+        raise DataError(f"{folder}: no DICOM image series in this folder")
+    if len(found) > 1:
+        raise DataError(f"{folder}: {len(found)} series, one expected: {_listed(shown)}")
+    return list(next(iter(found.values())))
+
+
+def _listed(shown: list[str]) -> str:
+    return ", ".join(shown) or "none"
+
+
+def _arrange(folder: Path, files: list[str]) -> tuple[list[str], Header]:
+    """Sort slices along their normal and build the affine from their positions."""
+    if len(files) == 1:
+        return files, _single(folder, files[0])
+    slices = [_slice(file) for file in files]
+    first = slices[0]
+    for other in slices[1:]:
+        same = other.size == first.size and np.allclose(other.spacing, first.spacing, rtol=1e-3)
+        if not same or not np.allclose(other.orientation, first.orientation, atol=1e-3):
+            raise DataError(
+                f"{folder}: {Path(other.file).name} has another size, pixel spacing or orientation"
+                f" than {Path(first.file).name}; keep one acquisition per folder"
+            )
+    slices.sort(key=lambda one: float(one.position @ first.normal))
+    heights = np.array([one.position @ first.normal for one in slices])
+    gaps = np.diff(heights)
+    usual = float(np.median(gaps))
+    worst = int(np.argmax(np.abs(gaps - usual)))
+    if usual <= 1e-4 or gaps.min() <= 1e-4:
+        raise DataError(f"{folder}: several files share one slice position; split the series")
+    if abs(gaps[worst] - usual) > max(UNEVEN * usual, 2 * ROUNDING_MM):
+        raise DataError(
+            f"{folder}: slices are {usual:.3g} mm apart but {gaps[worst]:.3g} mm between"
+            f" {Path(slices[worst].file).name} and {Path(slices[worst + 1].file).name};"
+            " a slice is missing"
+        )
+    affine = np.eye(4)
+    affine[:3, 0] = slices[0].orientation[:3] * slices[0].spacing[1]
+    affine[:3, 1] = slices[0].orientation[3:] * slices[0].spacing[0]
+    affine[:3, 2] = (slices[-1].position - slices[0].position) / (len(slices) - 1)
+    affine[:3, 3] = slices[0].position
+    shape = (*slices[0].size, len(slices))
+    return [one.file for one in slices], Header(shape, checked_affine(folder, LPS_TO_RAS @ affine))
+
+
+def _single(folder: Path, file: str) -> Header:
+    """Return the geometry of a series in one file (a multi-frame object, or a single slice)."""
+    reader = _tags(file)
+    if reader is None or len(reader.GetSize()) != 3:
+        raise DataError(f"{folder}: {Path(file).name} is not three-dimensional")
+    affine = ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
+    x, y, z = (int(side) for side in reader.GetSize())
+    return Header((x, y, z), checked_affine(folder, affine))
+
+
+def _slice(file: str) -> Slice:
+    reader = _tags(file)
+    if reader is None:
+        raise DataError(f"{file}: cannot be read as a DICOM image; fetch it again")
+    columns, rows = (int(side) for side in reader.GetSize()[:2])
+    return Slice(
+        file=file,
+        position=_numbers(reader, file, "0020|0032", 3, "ImagePositionPatient"),
+        orientation=_numbers(reader, file, "0020|0037", 6, "ImageOrientationPatient"),
+        spacing=_numbers(reader, file, "0028|0030", 2, "PixelSpacing"),
+        size=(columns, rows),
+    )
+
+
+def _numbers(
+    reader: sitk.ImageFileReader, file: str, tag: str, count: int, name: str
+) -> NDArray[np.float64]:
+    text = reader.GetMetaData(tag) if reader.HasMetaDataKey(tag) else ""
+    values = np.array([float(part) for part in text.split("\\") if part.strip()])
+    if len(values) != count:
+        raise DataError(f"{file}: no {name}; its place among the slices is unknown")
+    return values
+
+
+def _tags(file: str) -> sitk.ImageFileReader | None:
+    """Read a file's tags; None where GDCM finds no image in it."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(file)
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:
+        return None
+    return reader

@@ -1,0 +1,83 @@
+"""Label maps as files hold them, turned into the class ids of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medssl_bench.errors import DataError
+
+ROUNDING = 1e-3
+"""How far a stored float may lie from the id it means."""
+
+LARGEST = 255
+
+
+def class_ids(
+    array: NDArray[np.generic],
+    remap: Mapping[int, int] | None = None,
+    classes: Collection[int] | None = None,
+) -> NDArray[np.uint8]:
+    """Round, apply ``remap`` and check that nothing but 0 and ``classes`` is left.
+
+    Args:
+        array: ``(X, Y, Z)`` of any number type.
+        remap: Raw id to the id it means here; ids not named stay.
+        classes: Known ids after ``remap``; None admits 0 to 255.
+
+    Raises:
+        DataError: NaN, values that are no whole numbers, unknown ids. The message leaves the
+            file's name to the caller.
+    """
+    whole = _rounded(array)
+    low, high = int(whole.min()), int(whole.max())
+    if low >= 0 and high <= LARGEST:
+        whole = whole.astype(np.uint8, copy=False)
+        present = np.flatnonzero(np.bincount(whole.reshape(-1), minlength=1)).tolist()
+    else:
+        present = [int(value) for value in np.unique(whole)]
+    meaning = {value: (remap or {}).get(value, value) for value in present}
+    known = set(range(LARGEST + 1)) if classes is None else {0, *classes}
+    unknown = [value for value, to in meaning.items() if to not in known]
+    if unknown:
+        shown = ", ".join(str(value) for value in unknown[:20])
+        raise DataError(
+            f"label ids {shown} are unknown here (known: {_span(known)});"
+            " name them in the task's classes or remap"
+        )
+    if whole.dtype == np.uint8:
+        table = np.arange(LARGEST + 1, dtype=np.uint8)
+        for value, to in meaning.items():
+            table[value] = to
+        return table[whole]
+    result = np.zeros(whole.shape, dtype=np.uint8)
+    for value, to in meaning.items():
+        result[whole == value] = to
+    return result
+
+
+def _rounded(array: NDArray[np.generic]) -> NDArray[np.integer]:
+    if array.dtype.kind in "iu":
+        return array
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    values = array.astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        raise DataError("the label holds values that are not finite numbers (NaN or infinite)")
+    rounded = np.rint(values)
+    off = np.abs(values - rounded) > ROUNDING
+    if off.any():
+        raise DataError(
+            f"the label holds {values[off].flat[0]:g}, which is no whole number; was it resampled"
+            " with interpolation?"
+        )
+    return rounded.astype(np.int64)
+
+
+def _span(known: set[int]) -> str:
+    ids = sorted(known)
+    if len(ids) > 2 and ids == list(range(ids[0], ids[-1] + 1)):
+        return f"{ids[0]}-{ids[-1]}"
+    return ", ".join(str(value) for value in ids)

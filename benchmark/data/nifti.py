@@ -1,0 +1,60 @@
+"""NIfTI-1 and NIfTI-2 files, through nibabel."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.nifti1 import Nifti1Image
+
+from medssl_bench.data.volume import Header, Volume, checked_affine
+from medssl_bench.errors import DataError
+
+
+def read_header(path: Path) -> Header:
+    """Read shape and affine; of an uncompressed file the length is checked as well."""
+    image = _open(path)
+    shape = _shape(path, image)
+    if path.suffix.lower() == ".nii":
+        need = int(image.dataobj.offset) + int(np.prod(shape)) * image.get_data_dtype().itemsize
+        have = path.stat().st_size
+        if have < need:
+            raise DataError(f"{path}: truncated: {have} bytes of {need}; fetch it again")
+    return Header(shape, checked_affine(path, image.affine))
+
+
+def read_volume(path: Path) -> Volume:
+    """Read the voxels; stored integers stay integers, scaled values become float32."""
+    header = read_header(path)
+    image = _open(path)
+    if path.suffix.lower() == ".gz":
+        # Reading to the end of the stream is what checks gzip's own checksum.
+        with gzip.open(path) as stream:
+            image = type(image).from_bytes(stream.read())
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    if (slope, intercept) == (1.0, 0.0):
+        array = image.dataobj.get_unscaled()
+    else:
+        array = image.dataobj.get_scaled(np.float32)
+    if array.dtype.kind == "f":
+        array = array.astype(np.float32, copy=False)
+    native = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return Volume(native.reshape(header.shape), header.affine)
+
+
+def _open(path: Path) -> Nifti1Image:
+    image = nib.load(path)
+    if not isinstance(image, Nifti1Image):
+        raise DataError(f"{path}: not a NIfTI file ({type(image).__name__})")
+    if image.get_data_dtype().kind not in "iufb":
+        raise DataError(f"{path}: voxels are {image.get_data_dtype()}, not single numbers")
+    return image
+
+
+def _shape(path: Path, image: Nifti1Image) -> tuple[int, int, int]:
+    shape = tuple(int(side) for side in image.shape)
+    if len(shape) < 3 or any(side != 1 for side in shape[3:]) or min(shape) < 1:
+        raise DataError(f"{path}: shape {shape} is not three-dimensional; split it into volumes")
+    return shape[0], shape[1], shape[2]

@@ -1,0 +1,180 @@
+"""Volumes in files: NIfTI, NRRD, MetaImage, and folders that hold one DICOM series."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+from medssl_bench.data.volume import Header, Volume
+from medssl_bench.digest import digest, file_digest
+from medssl_bench.errors import DataError
+
+NIFTI = (".nii", ".nii.gz")
+METAIMAGE_AND_NRRD = (".nrrd", ".mha", ".mhd")
+EXTENSIONS = NIFTI + METAIMAGE_AND_NRRD
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """One volume in a file, or in a folder with one DICOM series.
+
+    ``series`` picks a SeriesInstanceUID where a folder holds more than one image series.
+    """
+
+    path: Path
+    series: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def header(self) -> Header:
+        """Read shape and affine without the voxels.
+
+        Raises:
+            DataError: Names the path and the cause: missing, empty, not permitted, an unknown
+                extension, a corrupt header, not three-dimensional, no usable geometry.
+        """
+        with _faults_of(self.path):
+            if self.path.is_dir():
+                from medssl_bench.data import dicom
+
+                return dicom.read_header(self.path, self.series)
+            return _reader_of(self.path).read_header(self.path)
+
+    def read(self) -> Volume:
+        """Read voxels as stored, rescaled to their units where the format says how.
+
+        Raises:
+            DataError: As for ``header``, and for voxels that are truncated or damaged.
+        """
+        with _faults_of(self.path):
+            if self.path.is_dir():
+                from medssl_bench.data import dicom
+
+                return dicom.read_volume(self.path, self.series)
+            return _reader_of(self.path).read_volume(self.path)
+
+    def digest(self) -> str:
+        """SHA-256 of the file's bytes; of a folder, of its files' digests in sorted order."""
+        with _faults_of(self.path):
+            files = _files_of(self.path)
+            digests = [_digest_at(file, *_stamp(file)) for file in files]
+        if len(digests) == 1 and self.series is None:
+            return digests[0]
+        return digest([*sorted(digests), self.series or ""])
+
+
+def find_volumes(root: Path) -> list[Path]:
+    """Find every volume below ``root``, sorted: files of a known extension, DICOM folders as one.
+
+    Hidden files are passed over, links are followed once. A folder whose DICOM files hold no image
+    (structure sets, reports, segmentations) is no volume.
+
+    Raises:
+        DataError: ``root`` is not a folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; give the folder that holds the volumes")
+    found: list[Path] = []
+    seen: set[str] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(folder)
+        files = [here / name for name in sorted(names) if not name.startswith(".")]
+        found += [file for file in files if file.name.lower().endswith(EXTENSIONS)]
+        if any(_is_dicom(file) and _is_dicom_image(file) for file in files):
+            found.append(here)
+    return sorted(found)
+
+
+def _reader_of(path: Path) -> ModuleType:
+    """Return the module that reads this file's format; the file is there, readable, not empty."""
+    name = path.name.lower()
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if not name.endswith(EXTENSIONS):
+        raise DataError(
+            f"{path}: unknown extension; known are {', '.join(EXTENSIONS)} and a folder with one"
+            " DICOM series"
+        )
+    with path.open("rb") as stream:
+        if not stream.read(1):
+            raise DataError(f"{path}: the file is empty; fetch it again")
+    if name.endswith(NIFTI):
+        from medssl_bench.data import nifti
+
+        return nifti
+    from medssl_bench.data import itk
+
+    return itk
+
+
+@contextmanager
+def _faults_of(path: Path) -> Iterator[None]:
+    """Turn whatever a reading library raises into one line that names the path.
+
+    The libraries raise some twenty types between them (zlib.error, HeaderDataError, EOFError,
+    RuntimeError from C++), so this boundary catches them all.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except PermissionError as error:
+        raise DataError(f"{path}: no permission to read it") from error
+    except Exception as error:
+        cause = " ".join(str(error).rsplit("ERROR:", 1)[-1].split()) or type(error).__name__
+        cause = cause.removeprefix(str(path)).lstrip(": ")
+        raise DataError(f"{path}: cannot be read: {cause[:240]}") from error
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return the files whose bytes make up the volume."""
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if _is_dicom(file))
+    if path.suffix.lower() == ".mhd":
+        from medssl_bench.data import itk
+
+        return [path, *itk.data_files(path)]
+    return [path]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@cache
+def _digest_at(file: Path, size: int, modified: int) -> str:
+    """Digest a file once per process for as long as its size and time of change stay."""
+    if size == 0:
+        return hashlib.sha256().hexdigest()
+    return file_digest(file)
+
+
+def _is_dicom(file: Path) -> bool:
+    """Tell by the magic bytes; only names that DICOM files bear are opened."""
+    suffix = file.suffix.lower()
+    if suffix not in ("", ".dcm", ".ima") and not suffix[1:].isdigit():
+        return False
+    if file.name.upper() == "DICOMDIR" or not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
+
+
+def _is_dicom_image(file: Path) -> bool:
+    from medssl_bench.data import dicom
+
+    return dicom.modality_of(file) is not None
