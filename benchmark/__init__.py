@@ -1,0 +1,22 @@
+"""Which self-supervised pretraining works for medical images, for my task, with my few labels?
+
+``run``, ``load_results`` and ``load_encoder`` do what the ``bench`` command does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medssl_bench.api import load_encoder, load_results, run
+
+__all__ = ["load_encoder", "load_results", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the API on first use, so that ``bench --help`` stays fast."""
+    if name in __all__:
+        from medssl_bench import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'medssl_bench' has no attribute {name!r}")

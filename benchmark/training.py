@@ -12,7 +12,7 @@ from torch import nn
 from medssl_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 Precision = Literal["bf16-mixed", "32-true"]
 NO_DECAY = ("mask_token", "relative_position", "absolute_position", "logit_scale")
@@ -55,9 +55,9 @@ class Compute:
         """Build the Fabric that owns device placement and autocast (one process)."""
         import logging
 
-        from lightning.fabric import Fabric
+        from lightning_fabric import Fabric
 
-        logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
         return Fabric(accelerator=self.device, devices=1, precision=self.precision)
 
 

@@ -42,7 +42,7 @@ class Finding:
 def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
     """Read the headers of all cases in parallel; return what is wrong, in the order of cases.
 
-    An error: a file that is missing or whose header cannot be read, a spacing that is none, a
+    An error: a file that is missing or whose header cannot be read, a
     channel the task needs and the case lacks, channels or a label of another shape. A warning:
     geometry of channel or label that differs from the first channel's by more than 0.1 mm (the
     image's is used).
@@ -81,9 +81,7 @@ def _check_case(case: Case, channels: tuple[str, ...]) -> list[Finding]:
             message = str(error).replace(f"{file}: ", "", 1)
             findings.append(Finding("error", case.id, file, message))
             continue
-        if not _is_regular(header):
-            findings.append(Finding("error", case.id, file, "the affine has no usable spacing"))
-        elif first is None:
+        if first is None:
             first = name, header
         else:
             findings += _compare(case.id, file, name, header, *first)
@@ -107,13 +105,6 @@ def _compare(
         )
         return [Finding("warning", case, file, message)]
     return []
-
-
-def _is_regular(header: Header) -> bool:
-    if not np.isfinite(header.affine).all():
-        return False
-    volume = abs(float(np.linalg.det(header.affine[:3, :3])))
-    return volume > 1e-6 * float(np.prod(header.spacing)) > 0
 
 
 def _corner_distance(one: Header, other: Header) -> float:

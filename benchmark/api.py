@@ -1,0 +1,208 @@
+"""What the commands do, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl_bench.progress import Emit, Event, Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medssl_bench.networks.encoder import Encoder
+    from medssl_bench.plan import Plan
+    from medssl_bench.runner import Failure
+
+Words = str | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished (or only planned) run."""
+
+    plan: Plan
+    results: Path
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """True when nothing failed."""
+        return not self.failures
+
+
+def make_plan(
+    methods: Words,
+    tasks: Words,
+    shots: Words | int = "full",
+    *,
+    profile: str | None = None,
+    corpus: str | None = None,
+    backbone: str | None = None,
+    draws: int | None = None,
+    seeds: int | None = None,
+    pretrain_seed: int | None = None,
+    select: str | None = None,
+    device: str = "auto",
+    data: Sequence[str] = (),
+    results: Path | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    plugins: Sequence[Path | str] = (),
+) -> tuple[Plan, Path, Path]:
+    """Validate a request; returns the plan, the results folder and the cache folder.
+
+    Raises:
+        BenchError: Anything is wrong with the request; nothing was started.
+    """
+    import torch
+
+    from medssl_bench.config import load_settings
+    from medssl_bench.plan import Request, build_plan
+    from medssl_bench.registry import load_plugin
+    from medssl_bench.store import Store
+    from medssl_bench.training import Compute, resolve_device, resolve_precision
+    from medssl_bench.workspace import load_workspace, parse_data
+
+    workspace = load_workspace()
+    for plugin in plugins:
+        load_plugin(Path(plugin))
+    given: dict[str, Any] = {}
+    asked = {
+        "corpus": corpus or workspace.corpus,
+        "backbone": backbone or workspace.backbone,
+        "draws": draws or workspace.draws,
+        "seeds": seeds or workspace.seeds,
+        "pretrain_seed": pretrain_seed,
+        "select": select,
+    }
+    given.update({key: value for key, value in asked.items() if value is not None})
+    given.update(settings or {})
+    from_file = [f"{key}={value}" for key, value in workspace.set.items()]
+    chosen = load_settings(
+        profile or workspace.profile, given, [*from_file, *assignments]
+    )
+    where = resolve_device(device)
+    compute = Compute(where, resolve_precision(chosen.precision, where), torch.get_num_threads())
+    root = Path(results) if results is not None else workspace.results
+    request = Request(
+        methods=_split(methods),
+        tasks=_split(tasks),
+        shots=_split(str(shots) if isinstance(shots, int) else shots),
+        settings=chosen,
+        data=parse_data(tuple(data), workspace.data_folders()),
+        plugins=tuple(Path(plugin) for plugin in plugins),
+        device=device,
+    )
+    plan = build_plan(request, compute, Store(root))
+    return plan, root, workspace.cache or root / "cache"
+
+
+def run(
+    methods: Words,
+    tasks: Words,
+    shots: Words | int = "full",
+    *,
+    workers: int = 1,
+    emit: Emit | None = None,
+    **options: Any,
+) -> Run:
+    """Pretrain, fine-tune, evaluate and record everything asked for that is not recorded yet.
+
+    Args:
+        methods: Names, ``all`` or ``family:mim``, as a list or joined by commas.
+        tasks: Registered names or paths of ``task.yaml`` files.
+        shots: ``5``, ``20%``, ``full``, as a list or joined by commas.
+        workers: Processes that share the work on this machine.
+        emit: Receives progress; by default it is shown on the terminal.
+        options: As :func:`make_plan`.
+
+    Raises:
+        BenchError: Wrong use; nothing was started.
+    """
+    plan, root, cache = make_plan(methods, tasks, shots, **options)
+    return execute(plan, root, cache, workers, emit)
+
+
+def execute(
+    plan: Plan, root: Path, cache: Path, workers: int = 1, emit: Emit | None = None
+) -> Run:
+    """Run what a plan misses."""
+    from medssl_bench.runner import run_plan
+    from medssl_bench.tracking import Tracker
+
+    check_room(plan, root, cache)
+    if emit is None:
+        with Progress() as progress:
+            return execute(plan, root, cache, workers, progress.emit)
+    with Tracker(root, enabled=plan.settings.tracking, emit=emit) as tracker:
+
+        def follow(event: Event) -> None:
+            emit(event)
+            if event.state == "done":
+                tracker.notice()
+
+        failures = run_plan(plan, root, cache, workers, follow)
+    return Run(plan, root, failures)
+
+
+def check_room(plan: Plan, root: Path, cache: Path) -> None:
+    """Refuse to start on a disk that is too full or cannot be written."""
+    from medssl_bench.estimate import storage_bytes
+    from medssl_bench.validation import check_disk, check_writable
+
+    for folder in (root, cache):
+        check_writable(folder)
+    need_cache, need_results = storage_bytes(plan, cache)
+    if os.stat(_existing(root)).st_dev == os.stat(_existing(cache)).st_dev:
+        check_disk(root, need_cache + need_results)
+    else:
+        check_disk(cache, need_cache)
+        check_disk(root, need_results)
+
+
+def _existing(folder: Path) -> Path:
+    absolute = folder.absolute()
+    return next(path for path in (absolute, *absolute.parents) if path.exists())
+
+
+def load_results(folder: Path | str = "bench-results") -> pd.DataFrame:
+    """Every recorded number: one row per (cell, case, target), with the cell's columns."""
+    from medssl_bench.store import Store
+
+    return Store(Path(folder), read_only=True).cases()
+
+
+def load_encoder(checkpoint: Path | str) -> Encoder:
+    """Rebuild a pretrained encoder, ready for anyone's own network.
+
+    Args:
+        checkpoint: A folder ``<results>/pretraining/<key>`` (or a file in it).
+
+    Returns:
+        The encoder in eval mode; calling it on ``(B, C, D, H, W)`` gives its named feature levels.
+
+    Raises:
+        BenchError: There is no sound pretraining there.
+    """
+    from medssl_bench.errors import BenchError
+    from medssl_bench.networks import build_encoder
+    from medssl_bench.store import Store
+
+    folder = Path(checkpoint)
+    folder = folder.parent if folder.is_file() else folder
+    if not (folder / "pretraining.json").is_file():
+        raise BenchError(f"{checkpoint}: no pretraining.json beside it; see <results>/pretraining")
+    store = Store(folder.parent.parent, read_only=True)
+    info = store.read_pretraining_info(folder.name)
+    encoder = build_encoder(info["backbone"], in_channels=info["in_channels"])
+    encoder.load_state_dict(store.read_weights(folder.name, info))
+    return encoder.eval()
+
+
+def _split(words: Words) -> tuple[str, ...]:
+    parts = words.split(",") if isinstance(words, str) else words
+    return tuple(part.strip() for part in parts if part.strip())

@@ -1,0 +1,40 @@
+"""Fine-tuning augmentation, batched on the device and keyed by (seed, step)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medssl_bench.config import Augmentation
+
+
+def augment(
+    images: Tensor, labels: Tensor, settings: Augmentation, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Rotate in the axial plane and scale/shift intensities, sample by sample.
+
+    Args:
+        images: ``(B, C, D, H, W)`` in [0, 1]; D, H span the axial plane.
+        labels: ``(B, 1, D, H, W)``.
+        settings: Probabilities and ranges (public SMIT fine-tuning code).
+        rng: Source of all draws.
+
+    Returns:
+        New tensors of the same shapes. A crop that is not square in the axial plane turns by
+        180 degrees only.
+    """
+    count = images.shape[0]
+    turns = np.where(rng.random(count) < settings.rotate90, rng.integers(1, 4, count), 0)
+    if images.shape[2] != images.shape[3]:
+        turns = np.where(turns > 0, 2, 0)
+    if turns.any():
+        images = torch.stack([torch.rot90(x, int(k), (1, 2)) for x, k in zip(images, turns)])
+        labels = torch.stack([torch.rot90(y, int(k), (1, 2)) for y, k in zip(labels, turns)])
+    reach = settings.intensity_range
+    scale = np.where(rng.random(count) < settings.intensity, rng.uniform(-reach, reach, count), 0)
+    shift = np.where(rng.random(count) < settings.intensity, rng.uniform(-reach, reach, count), 0)
+    factor = torch.tensor(1 + scale, dtype=images.dtype, device=images.device)
+    offset = torch.tensor(shift, dtype=images.dtype, device=images.device)
+    view = (count, 1, 1, 1, 1)
+    return images * factor.view(view) + offset.view(view), labels

@@ -1,0 +1,118 @@
+"""Which case and which crop a training step sees, as pure functions of (seed, step, slot).
+
+Nothing depends on workers, processes or on what ran before, so a resumed run sees the same crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from medssl_bench.data.crops import random_start, sample_start
+from medssl_bench.digest import seed_from
+
+if TYPE_CHECKING:
+    from medssl_bench.data.cache import Prepared
+
+Size = tuple[int, int, int]
+
+
+def keyed_rng(*words: object) -> np.random.Generator:
+    """Return a generator keyed by words such as ``(seed, "crop", slot)``."""
+    return np.random.Generator(np.random.Philox(seed_from(*words)))
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> tuple[int, ...]:
+    return tuple(int(i) for i in keyed_rng(seed, "order", epoch).permutation(count))
+
+
+def case_of(seed: int, slot: int, count: int) -> int:
+    """Index of the case in global ``slot``; every epoch is a fresh permutation of all cases."""
+    epoch, position = divmod(slot, count)
+    return _order(seed, epoch, count)[position]
+
+
+class UnlabelledCrops(Dataset[dict[str, Any]]):
+    """Random crops of a corpus, by slot (``step * batch + position``)."""
+
+    def __init__(self, volumes: Sequence[Prepared], size: Size, views: int, seed: int) -> None:
+        """Take ``views`` independent crops ``(C, D, H, W)`` of each drawn volume."""
+        self.volumes, self.size, self.views, self.seed = volumes, size, views, seed
+
+    def __getitem__(self, slot: int) -> dict[str, Any]:
+        """Return the views of one slot and which case they come from."""
+        volume = self.volumes[case_of(self.seed, slot, len(self.volumes))]
+        views = []
+        for view in range(self.views):
+            rng = keyed_rng(self.seed, "crop", slot, view)
+            start = random_start(volume.shape, self.size, rng)
+            views.append(torch.from_numpy(np.asarray(volume.image_crop(start, self.size))))
+        return {"views": views, "case": volume.id}
+
+    def loader(self, first_slot: int, last_slot: int, batch: int, workers: int) -> DataLoader[Any]:
+        """Load slots ``first_slot .. last_slot - 1`` in order, ``batch`` at a time."""
+        return DataLoader(
+            self,
+            batch_size=batch,
+            sampler=range(first_slot, last_slot),
+            num_workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=False,
+        )
+
+
+class LabelledCrops:
+    """Labelled crops of a few cases that live on the device whole."""
+
+    def __init__(
+        self,
+        cases: Sequence[Prepared],
+        size: Size,
+        seed: int,
+        positive_share: float,
+        device: torch.device,
+    ) -> None:
+        """Read every case once; images stay float16, labels uint8."""
+        self.cases, self.size, self.seed = cases, size, seed
+        self.positive_share, self.device = positive_share, device
+        self._images = [torch.from_numpy(np.asarray(c.image())).to(device) for c in cases]
+        self._labels = [torch.from_numpy(np.asarray(c.label())).to(device) for c in cases]
+
+    def batch(self, step: int, batch: int, crops_per_case: int) -> tuple[Tensor, Tensor]:
+        """Images ``(B, C, D, H, W)`` float32 and labels ``(B, 1, D, H, W)`` int64 of a step."""
+        images, labels = [], []
+        for slot in range(step * batch, (step + 1) * batch):
+            index = case_of(self.seed, slot, len(self.cases))
+            for crop in range(crops_per_case):
+                rng = keyed_rng(self.seed, "crop", slot, crop)
+                start = sample_start(self.cases[index], self.size, rng, self.positive_share)
+                images.append(_cut(self._images[index], start, self.size))
+                labels.append(_cut(self._labels[index][None], start, self.size))
+        return torch.stack(images).float(), torch.stack(labels).long()
+
+
+def _cut(array: Tensor, start: Sequence[int], size: Size) -> Tensor:
+    """Cut ``(C, X, Y, Z)`` at ``start``, zero-padded where the crop leaves the volume."""
+    shape = array.shape[1:]
+    low = [max(s, 0) for s in start]
+    high = [min(s + n, m) for s, n, m in zip(start, size, shape, strict=True)]
+    part = array[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]]
+    if tuple(part.shape[1:]) == size:
+        return part
+    whole = array.new_zeros((array.shape[0], *size))
+    a = [lo - s for lo, s in zip(low, start, strict=True)]
+    n = part.shape[1:]
+    whole[:, a[0] : a[0] + n[0], a[1] : a[1] + n[1], a[2] : a[2] + n[2]] = part
+    return whole
+
+
+def device_bytes(cases: Sequence[Prepared], channels: int) -> int:
+    """Bytes that :class:`LabelledCrops` needs on the device."""
+    return sum(int(np.prod(case.shape)) * (2 * channels + 1) for case in cases)

@@ -1,0 +1,107 @@
+"""What a plan will take: storage from headers, hours from recorded costs of the same kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medssl_bench import registry
+
+if TYPE_CHECKING:
+    from medssl_bench.plan import Plan
+    from medssl_bench.store import Store
+
+BYTES_PER_RECORD = 2**20
+"""Record, tables and pictures of a cell; generous."""
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Estimated wall hours of one process; None where no recorded run can tell."""
+
+    pretraining: float | None
+    cells: float | None
+
+    @property
+    def total(self) -> float | None:
+        """Both, or None where either is unknown."""
+        if self.pretraining is None or self.cells is None:
+            return None
+        return self.pretraining + self.cells
+
+
+def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
+    """Upper bounds of (cache, results) in bytes for what the plan misses."""
+    from medssl_bench.data.preprocess import disk_estimate
+    from medssl_bench.preparation import needed_cases
+
+    volumes = 0
+    for owner, cases in needed_cases(plan):
+        for case in cases:
+            for channel, source in case.images.items():
+                rules = getattr(owner, "preprocessing")
+                rule = rules[channel] if isinstance(rules, dict) else rules
+                volumes += disk_estimate([source.header()], rule)
+    params = float(registry.backbones.entry(plan.settings.backbone).info["params_m"]) * 1e6
+    # A checkpoint holds weights and two moments in float32, twice (the last two are kept).
+    running = 2 * 3 * 4 * params * 2
+    kept = len(plan.missing_pretrainings) * 4 * params
+    if plan.settings.keep == "all":
+        kept += len(plan.missing_cells) * 4 * params
+    records = len(plan.missing_cells) * BYTES_PER_RECORD
+    return volumes, int(running + kept + records)
+
+
+def hours(plan: Plan, store: Store) -> Hours:
+    """Wall hours from recorded costs of the same backbone, crop, device and precision."""
+    import warnings
+
+    from medssl_bench.provenance import device_name
+
+    device = device_name(plan.compute.device)
+    same = (plan.settings.backbone, device, plan.compute.precision)
+    per_cell: dict[tuple[str, int], list[float]] = {}
+    per_step: dict[str, list[float]] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged records only make the estimate poorer here
+        for record in store.records():
+            machine = record.machine
+            if (record.cell.backbone, machine.device, machine.precision) == same:
+                crop = str(record.settings.get("finetune", {}).get("crop"))  # type: ignore[union-attr]
+                if crop == str(_listed(plan.settings.finetune.crop)):
+                    per_cell.setdefault((record.cell.task, record.cost.steps), []).append(
+                        record.cost.wall_hours
+                    )
+        for info in store.pretrainings():
+            machine_info = info["machine"]
+            if (info["backbone"], machine_info["device"], machine_info["precision"]) == same:
+                crop = info["settings"]["crop"]
+                if crop == _listed(plan.settings.pretrain.crop):
+                    crops = info["settings"]["steps"] * info["settings"]["batch"]
+                    per_step.setdefault(info["method"], []).append(
+                        info["cost"]["wall_hours"] / crops
+                    )
+    pretraining: float | None = 0.0
+    for job in plan.missing_pretrainings:
+        known = per_step.get(job.method)
+        if known is None or pretraining is None:
+            pretraining = None
+            break
+        pretraining += _middle(known) * job.settings.steps * job.settings.batch
+    cells: float | None = 0.0
+    for planned in plan.missing_cells:
+        known = per_cell.get((planned.cell.task, planned.steps))
+        if known is None or cells is None:
+            cells = None
+            break
+        cells += _middle(known)
+    return Hours(pretraining, cells)
+
+
+def _listed(crop: tuple[int, int, int] | None) -> list[int] | None:
+    return list(crop) if crop is not None else None
+
+
+def _middle(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]

@@ -1,0 +1,379 @@
+"""The grid that was asked for -> cells -> what must run, validated before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl_bench import registry
+from medssl_bench.config import Settings
+from medssl_bench.digest import digest
+from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_digest
+from medssl_bench.errors import BenchError
+from medssl_bench.record import Cell
+from medssl_bench.validation import check_cases, raise_errors
+
+if TYPE_CHECKING:
+    from medssl_bench.data.volume import Source
+    from medssl_bench.stages.pretrain import PretrainJob
+    from medssl_bench.store import Store
+    from medssl_bench.task import Case, Corpus, Task
+    from medssl_bench.training import Compute
+
+PLAN_VERSION = 1
+"""Part of every protocol; raised when the harness itself would give other results."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as given."""
+
+    methods: tuple[str, ...]
+    tasks: tuple[str, ...]
+    shots: tuple[str, ...]
+    settings: Settings
+    data: Mapping[str, Path] = field(default_factory=dict)
+    """Task name -> folder; the empty name is the default folder."""
+    plugins: tuple[Path, ...] = ()
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """A task with its cases as found."""
+
+    task: Task
+    cases: tuple[Case, ...]
+    split: str
+    data: str
+    """Digest of every case's content."""
+
+    def ids(self, pool: str) -> tuple[str, ...]:
+        """Ids of the cases of one pool."""
+        return tuple(case.id for case in self.cases if case.pool == pool)
+
+
+@dataclass(frozen=True)
+class PlannedCorpus:
+    """The corpus with its volumes as found."""
+
+    corpus: Corpus
+    cases: tuple[Case, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell, the labelled cases it uses, and the optimizer steps it takes."""
+
+    cell: Cell
+    draw: Draw
+    steps: int
+    epochs: float
+
+    @property
+    def title(self) -> str:
+        """How progress lines call it."""
+        cell = self.cell
+        return f"{cell.method} {cell.task} {cell.shots} shots draw {cell.draw} seed {cell.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a worker needs; it can be pickled."""
+
+    request: Request
+    compute: Compute
+    tasks: Mapping[str, PlannedTask]
+    corpus: PlannedCorpus | None
+    pretrainings: Mapping[str, PretrainJob]
+    """By key; every one that a planned cell needs, recorded or not."""
+    cells: tuple[PlannedCell, ...]
+    recorded: frozenset[str]
+    """Keys of cells that are already recorded."""
+    pretrained: frozenset[str]
+    """Keys of pretrainings that are already recorded."""
+    warnings: tuple[str, ...]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the request."""
+        return self.request.settings
+
+    @property
+    def missing_cells(self) -> list[PlannedCell]:
+        """Cells that must run."""
+        return [cell for cell in self.cells if cell.cell.key not in self.recorded]
+
+    @property
+    def missing_pretrainings(self) -> list[PretrainJob]:
+        """Pretrainings that must run before them."""
+        wanted = {planned.cell.pretraining for planned in self.missing_cells}
+        return [
+            job
+            for key, job in self.pretrainings.items()
+            if key in wanted and key not in self.pretrained
+        ]
+
+
+def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
+    """Validate names, data, headers, splits and shots; list the cells and what they need.
+
+    Raises:
+        BenchError: Anything is wrong; nothing was started.
+    """
+    from medssl_bench.tasks.custom import load_task
+
+    methods = _names(registry.methods, request.methods)
+    _check_method_settings(request.settings)
+    tasks: list[Task] = []
+    for spec in request.tasks:
+        names = [spec] if spec.endswith((".yaml", ".yml")) else registry.tasks.match(spec)
+        tasks += [load_task(name) for name in names]
+    if twice := {task.name for task in tasks if [t.name for t in tasks].count(task.name) > 1}:
+        raise BenchError(f"task {sorted(twice)[0]!r} is asked for twice")
+    shots = tuple(dict.fromkeys(Shots.parse(text).text for text in request.shots))
+    _check_crops(request.settings, tasks)
+    planned: dict[str, PlannedTask] = {}
+    warnings: list[str] = []
+    for task in tasks:
+        planned[task.name], notes = _find_task(task, request.data)
+        warnings += notes
+    trained = [name for name in methods if _trains(name)]
+    corpus = None
+    if trained:
+        corpus, notes = _find_corpus(request.settings)
+        warnings += notes
+    jobs = {
+        name: _pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
+    }
+    cells = [
+        _plan_cell(method, jobs, planned[task.name], text, draw, seed, request.settings, compute)
+        for task in tasks
+        for text in shots
+        for draw in Shots.parse(text).draws(request.settings.draws)
+        for seed in range(request.settings.seeds)
+        for method in methods
+    ]
+    return Plan(
+        request=request,
+        compute=compute,
+        tasks=planned,
+        corpus=corpus,
+        pretrainings={job.key: job for job in jobs.values()},
+        cells=tuple(cells),
+        recorded=frozenset(c.cell.key for c in cells if store.has(c.cell)),
+        pretrained=frozenset(
+            job.key for job in jobs.values() if store.has_pretraining(job.key)
+        ),
+        warnings=tuple(warnings),
+    )
+
+
+def _names(known: registry.Registry, patterns: Sequence[str]) -> list[str]:
+    names = dict.fromkeys(name for pattern in patterns for name in known.match(pattern))
+    if not names:
+        raise BenchError(f"no {registry.PLURALS[known.kind]} given")
+    return list(names)
+
+
+def _trains(method: str) -> bool:
+    return bool(registry.methods.load(method).requires.trains)
+
+
+def _check_method_settings(settings: Settings) -> None:
+    """Refuse settings of methods or keys that do not exist."""
+    for name, values in settings.methods.items():
+        registry.methods.entry(name)
+        method_config(name, values)
+
+
+def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate changes to a method's Config and return the whole of it.
+
+    Raises:
+        BenchError: An unknown key (the nearest is offered) or a value of the wrong type.
+    """
+    from dataclasses import fields
+
+    from pydantic import TypeAdapter, ValidationError
+
+    from medssl_bench.errors import did_you_mean
+
+    kind = registry.methods.load(name).Config
+    known = [item.name for item in fields(kind)]
+    for key in values:
+        if key not in known:
+            path = f"methods.{name}.{key}"
+            raise BenchError(f"unknown setting {path!r}.{did_you_mean(key, known)}")
+    try:
+        return asdict(TypeAdapter(kind).validate_python(dict(values)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BenchError(f"setting methods.{name}.{where}: {first['msg']}") from None
+
+
+def _check_crops(settings: Settings, tasks: Sequence[Task]) -> None:
+    """Every side of every crop must be a multiple of the backbone's total stride."""
+    info = registry.backbones.entry(settings.backbone).info
+    multiple = int(info.get("crop_multiple", info.get("total_stride", 1)))
+    crops = {"pretrain.crop": settings.pretrain.crop}
+    for task in tasks:
+        name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
+        crops[name] = settings.finetune.crop or task.crop
+    for name, crop in crops.items():
+        if any(side % multiple for side in crop):
+            shown = "x".join(map(str, crop))
+            raise BenchError(
+                f"{name} {shown}: backbone {settings.backbone} needs sides that are"
+                f" multiples of {multiple}"
+            )
+
+
+def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
+    """Folder of a task: its own ``--data``, else ``DIR/<name>`` if there is one, else ``DIR``."""
+    if name in data:
+        return data[name]
+    base = data.get("")
+    if base is None:
+        return None
+    return base / name if (base / name).is_dir() else base
+
+
+def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[str]]:
+    cases = tuple(task.cases(data_folder(task.name, data)))
+    check_split(cases, task.name)
+    notes = raise_errors(check_cases(cases, task), task.name)
+    split = split_digest(
+        [case.id for case in cases if case.pool == "train"],
+        [case.id for case in cases if case.pool == "test"],
+    )
+    content = digest(sorted(_case_digest(case) for case in cases))
+    return PlannedTask(task, cases, split, content), [f"{task.name}: {note}" for note in notes]
+
+
+def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:
+    from medssl_bench.tasks.corpora.folder import load_corpus
+
+    if settings.corpus is None:
+        raise BenchError(
+            "which corpus? give --corpus NAME or --corpus folder:PATH, or `corpus:` in bench.yaml"
+        )
+    corpus = load_corpus(settings.corpus)
+    cases = tuple(corpus.cases(None))
+    notes = raise_errors(check_cases(cases, corpus), corpus.name)
+    kinds = {name: rule.model_dump(mode="json") for name, rule in corpus.preprocessing.items()}
+    content = digest([kinds, sorted(_case_digest(case) for case in cases)])
+    return PlannedCorpus(corpus, cases, content), [f"{corpus.name}: {note}" for note in notes]
+
+
+def _case_digest(case: Case) -> str:
+    def of(source: Source | None) -> str | None:
+        return source.digest() if source is not None else None
+
+    images = {name: of(source) for name, source in case.images.items()}
+    return digest([case.id, case.pool, case.group, images, of(case.label)])
+
+
+def _pretrain_job(
+    name: str, settings: Settings, corpus: PlannedCorpus, compute: Compute
+) -> PretrainJob:
+    from medssl_bench.stages.pretrain import PretrainJob
+
+    kind = registry.methods.load(name)
+    if settings.pretrain.batch < kind.requires.min_batch:
+        raise BenchError(
+            f"{name} needs a batch of at least {kind.requires.min_batch};"
+            f" pretrain.batch is {settings.pretrain.batch}"
+        )
+    config = method_config(name, settings.methods.get(name, {}))
+    backbone = registry.backbones.entry(settings.backbone).info
+    versions = {
+        "plan": PLAN_VERSION,
+        "method": kind.version,
+        "backbone": int(backbone.get("version", 1)),
+        "corpus": corpus.corpus.version,
+        "preprocessing": _preprocessing_version(),
+    }
+    decides = {
+        "method": name,
+        "config": config,
+        "backbone": settings.backbone,
+        "corpus": corpus.digest,
+        "settings": settings.pretrain.model_dump(mode="json"),
+        "precision": compute.precision,
+        "seed": settings.pretrain_seed,
+        "versions": versions,
+    }
+    return PretrainJob(
+        key=digest(decides),
+        method=name,
+        config=config,
+        backbone=settings.backbone,
+        corpus=corpus.corpus.name,
+        corpus_digest=corpus.digest,
+        settings=settings.pretrain,
+        seed=settings.pretrain_seed,
+        versions=versions,
+    )
+
+
+def _preprocessing_version() -> str:
+    from medssl_bench.data.cache import VERSION
+
+    return str(VERSION)
+
+
+def _plan_cell(
+    method: str,
+    jobs: Mapping[str, PretrainJob],
+    found: PlannedTask,
+    shots: str,
+    draw: int,
+    seed: int,
+    settings: Settings,
+    compute: Compute,
+) -> PlannedCell:
+    held_out = settings.finetune.validation_cases if settings.select == "validation" else 0
+    drawn = draw_cases(found.cases, shots, draw, found.task.name, held_out)
+    steps = settings.finetune.budget(shots, len(drawn.train))
+    cell = Cell(
+        method=method,
+        pretraining=jobs[method].key if method in jobs else "none",
+        backbone=settings.backbone,
+        task=found.task.name,
+        shots=shots,
+        draw=draw,
+        seed=seed,
+        protocol=protocol_digest(found, settings, compute.precision),
+    )
+    return PlannedCell(cell, drawn, steps, settings.finetune.epochs_of(steps, len(drawn.train)))
+
+
+def protocol_digest(found: PlannedTask, settings: Settings, precision: str) -> str:
+    """Digest of everything that decides a result and is not a field of the cell."""
+    from medssl_bench.analysis.metrics import definitions
+
+    words = {"summary", "licence", "access", "needs_data", "expected", "groups"}
+    finetune = settings.finetune.model_dump(mode="json")
+    if settings.select == "last":
+        for name in ("validation_cases", "validation_every", "patience"):
+            del finetune[name]
+    backbone = registry.backbones.entry(settings.backbone).info
+    return digest(
+        {
+            "plan": PLAN_VERSION,
+            "task": found.task.model_dump(mode="json", exclude=words),
+            "data": found.data,
+            "finetune": finetune,
+            "evaluate": settings.evaluate.model_dump(mode="json", exclude={"batch"}),
+            "select": settings.select,
+            "precision": precision,
+            "backbone": int(backbone.get("version", 1)),
+            "preprocessing": _preprocessing_version(),
+            "metrics": definitions(settings.evaluate.nsd_tolerance_mm),
+        }
+    )

@@ -1,0 +1,126 @@
+"""Preparation: every volume of a plan into the cache, in parallel, before any training.
+
+Faults of voxels come out here. Each names its file, and stops only what depends on it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medssl_bench.errors import CaseError, DataError
+from medssl_bench.progress import Emit, Event
+
+if TYPE_CHECKING:
+    from medssl_bench.data.cache import Prepared, VolumeCache
+    from medssl_bench.plan import Plan
+    from medssl_bench.task import Case, Corpus, Task
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """The prepared cases of one task or corpus, and what went wrong with the others."""
+
+    name: str
+    cases: Mapping[str, Prepared]
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+    def take(self, ids: Sequence[str]) -> list[Prepared]:
+        """Return these cases; raises CaseError with the first fault among them."""
+        for name in ids:
+            if name in self.faults:
+                others = sum(1 for other in ids if other in self.faults) - 1
+                more = f" (and {others} more cases)" if others else ""
+                raise CaseError(f"{self.name}: {self.faults[name]}{more}")
+        return [self.cases[name] for name in ids]
+
+
+def prepare_case(cache: VolumeCache, owner: Task | Corpus, case: Case) -> Prepared:
+    """Prepare one case by the rules of its task or corpus; raises DataError."""
+    from medssl_bench.task import Task
+
+    if isinstance(owner, Task):
+        return cache.prepare(
+            case,
+            owner.preprocessing,
+            channels=owner.channels,
+            remap=owner.remap,
+            classes=owner.classes,
+        )
+    (modality,) = case.images
+    return cache.prepare(case, owner.preprocessing[modality], channels=(modality,))
+
+
+def _prepare_many(
+    root: Path, owner: Task | Corpus, cases: Sequence[Case]
+) -> list[tuple[str, str]]:
+    """Prepare a chunk of cases in a child process; return the faults by case id."""
+    from medssl_bench.data.cache import VolumeCache
+
+    cache, faults = VolumeCache(root), []
+    for case in cases:
+        try:
+            prepare_case(cache, owner, case)
+        except DataError as error:
+            faults.append((case.id, str(error)))
+    return faults
+
+
+def prepare_plan(plan: Plan, cache: Path, emit: Emit) -> None:
+    """Fill the cache with every case that the plan's missing work needs."""
+    for owner, cases in needed_cases(plan):
+        title = f"prepare {owner.name}"
+        workers = max(1, min(os.cpu_count() or 1, len(cases) // 4))
+        size = max(1, min(16, len(cases) // workers))
+        chunks = [cases[i : i + size] for i in range(0, len(cases), size)]
+        done, faulty = 0, 0
+        if workers == 1:
+            results = (
+                (len(chunk), _prepare_many(cache, owner, chunk)) for chunk in chunks
+            )
+            for count, faults in results:
+                done, faulty = done + count, faulty + len(faults)
+                emit(Event(title, done, len(cases)))
+        else:
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                jobs = {pool.submit(_prepare_many, cache, owner, c): len(c) for c in chunks}
+                for job in as_completed(jobs):
+                    done, faulty = done + jobs[job], faulty + len(job.result())
+                    emit(Event(title, done, len(cases)))
+        note = f"{faulty} of {len(cases)} cases are faulty" if faulty else ""
+        emit(Event(title, done, len(cases), note, "failed" if faulty else "done"))
+
+
+def needed_cases(plan: Plan) -> list[tuple[Task | Corpus, tuple[Case, ...]]]:
+    """Tasks and corpus of the missing work, with the cases they need."""
+    needed: list[tuple[Task | Corpus, tuple[Case, ...]]] = []
+    if plan.corpus is not None and plan.missing_pretrainings:
+        needed.append((plan.corpus.corpus, plan.corpus.cases))
+    for name, found in plan.tasks.items():
+        cells = [c for c in plan.missing_cells if c.cell.task == name]
+        wanted = set(found.ids("test")) if cells else set()
+        for cell in cells:
+            wanted |= {*cell.draw.train, *cell.draw.validation}
+        if wanted:
+            needed.append((found.task, tuple(c for c in found.cases if c.id in wanted)))
+    return needed
+
+
+def open_prepared(owner: Task | Corpus, cases: Sequence[Case], cache: Path) -> PreparedSet:
+    """Open prepared cases (building again what is damaged or not there)."""
+    from medssl_bench.data.cache import VolumeCache
+
+    store = VolumeCache(cache)
+    found: dict[str, Prepared] = {}
+    faults: dict[str, str] = {}
+    for case in cases:
+        try:
+            found[case.id] = prepare_case(store, owner, case)
+        except DataError as error:
+            faults[case.id] = str(error)
+    return PreparedSet(owner.name, found, faults)

@@ -1,0 +1,265 @@
+"""Runs a plan: claims each missing unit of work, computes it, records it.
+
+Several processes and nodes may run the same plan on one results folder; they share the work.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl_bench.claims import Claim, ClaimLost
+from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.preparation import PreparedSet, open_prepared, prepare_plan
+from medssl_bench.progress import Emit, Event, Relay
+from medssl_bench.store import Store
+
+if TYPE_CHECKING:
+    from medssl_bench.plan import Plan, PlannedCell
+    from medssl_bench.stages.pretrain import PretrainJob
+
+STALE_SECONDS = 300.0
+"""A claim without a sign of life for this long may be taken over."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One unit of work that could not be finished, and why."""
+
+    unit: str
+    reason: str
+
+
+def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> list[Failure]:
+    """Prepare and run everything a plan misses; returns what failed."""
+    prepare_plan(plan, cache, emit)
+    if workers <= 1:
+        return Worker(plan, root, cache, emit).run()
+    context = get_context("spawn")
+    events, results = context.Queue(), context.Queue()
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    children = [
+        context.Process(
+            target=_child, args=(plan, root, cache, threads, events, results), daemon=False
+        )
+        for _ in range(workers)
+    ]
+    with Relay(events, emit):
+        for child in children:
+            child.start()
+        failures: dict[str, Failure] = {}
+        for child in children:
+            child.join()
+        while not results.empty():
+            failures.update({failure.unit: failure for failure in results.get()})
+    for child in children:
+        if child.exitcode:
+            unit = f"worker process {child.pid}"
+            failures[unit] = Failure(unit, f"ended with exit code {child.exitcode}")
+    return list(failures.values())
+
+
+def _child(
+    plan: Plan, root: Path, cache: Path, threads: int, events: Any, results: Any
+) -> None:
+    """Entry of a worker process; it ends when its parent does."""
+    import torch
+
+    from medssl_bench.registry import load_plugin
+
+    for plugin in plan.request.plugins:
+        load_plugin(plugin)
+    torch.set_num_threads(threads)
+    parent = os.getppid()
+
+    def follow_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=follow_parent, daemon=True).start()
+    results.put(Worker(plan, root, cache, events.put).run())
+
+
+class Worker:
+    """One process working through a plan."""
+
+    def __init__(self, plan: Plan, root: Path, cache: Path, emit: Emit) -> None:
+        """Open the store; volumes are opened when first needed."""
+        self.plan, self.cache, self.emit = plan, cache, emit
+        self.store = Store(root)
+        self._tasks: dict[str, PreparedSet] = {}
+
+    def run(self) -> list[Failure]:
+        """Work until every unit is recorded or has failed; returns the failures."""
+        failures: dict[str, Failure] = {}
+        jobs = {job.key: job for job in self.plan.missing_pretrainings}
+        cells = {planned.cell.key: planned for planned in self.plan.missing_cells}
+        while jobs or cells:
+            moved = False
+            for key, job in list(jobs.items()):
+                outcome = self._try(
+                    f"pretraining-{key}",
+                    job.title,
+                    lambda key=key: self.store.has_pretraining(key),  # type: ignore[misc]
+                    lambda claim, job=job: self._pretrain(job, claim),  # type: ignore[misc]
+                )
+                if outcome is not None:
+                    moved = True
+                    del jobs[key]
+                    if isinstance(outcome, Failure):
+                        failures[key] = outcome
+            for key, planned in list(cells.items()):
+                needs = planned.cell.pretraining
+                if needs in failures:
+                    failures[key] = Failure(planned.title, f"needs: {failures[needs].unit}")
+                    self.emit(Event(planned.title, note=failures[key].reason, state="failed"))
+                    moved = True
+                    del cells[key]
+                    continue
+                if needs in jobs:
+                    continue
+                outcome = self._try(
+                    f"cell-{key}",
+                    planned.title,
+                    lambda planned=planned: self.store.has(planned.cell),  # type: ignore[misc]
+                    lambda claim, planned=planned: self._cell(planned, claim),  # type: ignore[misc]
+                )
+                if outcome is not None:
+                    moved = True
+                    del cells[key]
+                    if isinstance(outcome, Failure):
+                        failures[key] = outcome
+                if jobs:
+                    break  # a pretraining may have become free or finished meanwhile
+            if not moved:
+                time.sleep(1.0)
+        return list(failures.values())
+
+    def _try(
+        self,
+        name: str,
+        title: str,
+        recorded: Callable[[], bool],
+        work: Callable[[Claim], str],
+    ) -> Failure | bool | None:
+        """Do one unit if it is free: True when recorded, a Failure, or None while others do it."""
+        if recorded():
+            return True
+        claim = Claim.acquire(self.store.work, name, stale_after=STALE_SECONDS)
+        if claim is None:
+            return None
+        try:
+            if recorded():
+                claim.release(done=True)
+                return True
+            note = work(claim)
+            claim.release(done=True)
+            self.emit(Event(title, note=note, state="done"))
+            return True
+        except ClaimLost:
+            return None
+        except (CaseError, BenchError) as error:
+            reason = str(error)
+        except Exception as error:
+            log = self.store.root / "failures" / f"{name[:40]}.txt"
+            log.parent.mkdir(exist_ok=True)
+            log.write_text(traceback.format_exc())
+            reason = f"{type(error).__name__}: {error} (see {log})"
+        claim.release(done=False)
+        self.emit(Event(title, note=reason, state="failed"))
+        return Failure(title, reason)
+
+    @cached_property
+    def _corpus(self) -> PreparedSet:
+        assert self.plan.corpus is not None
+        return open_prepared(self.plan.corpus.corpus, self.plan.corpus.cases, self.cache)
+
+    def _task(self, name: str) -> PreparedSet:
+        if name not in self._tasks:
+            found = self.plan.tasks[name]
+            wanted = set(found.ids("test"))
+            for planned in self.plan.missing_cells:
+                if planned.cell.task == name:
+                    wanted |= {*planned.draw.train, *planned.draw.validation}
+            cases = [case for case in found.cases if case.id in wanted]
+            self._tasks[name] = open_prepared(found.task, cases, self.cache)
+        return self._tasks[name]
+
+    def _pretrain(self, job: PretrainJob, claim: Claim) -> str:
+        from medssl_bench.recording import record_pretraining
+        from medssl_bench.stages.pretrain import pretrain
+
+        assert self.plan.corpus is not None
+        volumes = self._corpus.take([case.id for case in self.plan.corpus.cases])
+        outcome = pretrain(
+            job,
+            volumes,
+            self.plan.compute,
+            claim.checkpoint_folder,
+            self.emit,
+            claim.check,
+            self.plan.settings.checkpoint_minutes * 60,
+        )
+        claim.check()
+        record_pretraining(self.plan, job, outcome, self.store)
+        return f"loss {outcome.history[-1]['loss']:.4f} in {outcome.seconds / 60:.1f} min"
+
+    def _cell(self, planned: PlannedCell, claim: Claim) -> str:
+        from medssl_bench.recording import record_cell
+        from medssl_bench.stages.evaluate import evaluate
+        from medssl_bench.stages.finetune import FinetuneJob, finetune
+        from medssl_bench.record import utc_now
+
+        started = utc_now()
+        began = time.monotonic()
+        settings, cell = self.plan.settings, planned.cell
+        found, prepared = self.plan.tasks[cell.task], self._task(cell.task)
+        train = prepared.take(planned.draw.train)
+        held_out = prepared.take(planned.draw.validation)
+        tests = prepared.take(found.ids("test"))
+        state = None if cell.pretraining == "none" else self.store.read_weights(cell.pretraining)
+        job = FinetuneJob(
+            title=planned.title,
+            task=found.task,
+            backbone=cell.backbone,
+            shots=cell.shots,
+            seed=cell.seed,
+            settings=settings.finetune,
+            evaluation=settings.evaluate,
+            select=settings.select,
+        )
+        tuned = finetune(
+            job,
+            train,
+            held_out,
+            state,
+            self.plan.compute,
+            claim.checkpoint_folder,
+            self.emit,
+            claim.check,
+            settings.checkpoint_minutes * 60,
+        )
+        trained = time.monotonic() - began
+        result = evaluate(
+            tuned.model,
+            tests,
+            found.task,
+            job.crop,
+            settings.evaluate,
+            self.plan.compute.fabric(),
+            planned.title,
+            self.emit,
+            settings.example_slices,
+        )
+        claim.check()
+        seconds = tuned.seconds + (time.monotonic() - began - trained)
+        return record_cell(self.plan, planned, tuned, result, started, seconds, self.store)

@@ -1,0 +1,86 @@
+"""The user's folder: ``bench.yaml`` and ``BENCH_DATA`` give the defaults of every command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medssl_bench.errors import BenchError, did_you_mean
+
+FILE = "bench.yaml"
+
+TEMPLATE = """\
+# Defaults of `bench` in this folder; flags on the command line win.
+profile: quick            # demo | quick | paper   (bench list profiles)
+# corpus: folder:/scans/unlabelled        # any tree of NIfTI, NRRD, MHA or DICOM series
+# backbone: swin_65m                      # bench list backbones
+results: bench-results
+# cache: /fast-disk/bench-cache           # prepared volumes; default: inside results
+# data: /datasets                         # holds a folder per task, such as /datasets/amos_mri
+# data:                                   # or one folder for each task
+#   amos_mri: /datasets/amos22
+# draws: 3
+# seeds: 1
+# set:                                    # anything that --set takes
+#   finetune.steps: 5000
+"""
+
+
+class Workspace(BaseModel):
+    """What ``bench.yaml`` may say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    profile: str = "quick"
+    corpus: str | None = None
+    backbone: str | None = None
+    results: Path = Path("bench-results")
+    cache: Path | None = None
+    data: Path | dict[str, Path] | None = None
+    draws: int | None = None
+    seeds: int | None = None
+    set: dict[str, Any] = Field(default_factory=dict)
+
+    def data_folders(self) -> dict[str, Path]:
+        """Task name -> folder; the empty name is the default folder (``BENCH_DATA`` last)."""
+        found: dict[str, Path] = {}
+        if "BENCH_DATA" in os.environ:
+            found[""] = Path(os.environ["BENCH_DATA"])
+        if isinstance(self.data, dict):
+            found.update(self.data)
+        elif self.data is not None:
+            found[""] = self.data
+        return {name: folder.expanduser() for name, folder in found.items()}
+
+
+def load_workspace(folder: Path | None = None) -> Workspace:
+    """Read ``bench.yaml`` of a folder (the working folder by default), if there is one."""
+    path = (folder or Path.cwd()) / FILE
+    if not path.is_file():
+        return Workspace()
+    try:
+        values = yaml.safe_load(path.read_text("utf-8")) or {}
+        return Workspace.model_validate(values)
+    except yaml.YAMLError as error:
+        first = " ".join(str(error).split())
+        raise BenchError(f"{path}: not YAML: {first}") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        near = did_you_mean(where, Workspace.model_fields) if "extra" in fault["type"] else ""
+        raise BenchError(f"{path}: {where}: {fault['msg']}.{near}") from None
+
+
+def parse_data(words: tuple[str, ...], known: dict[str, Path]) -> dict[str, Path]:
+    """Add ``--data DIR`` and ``--data task=DIR`` to the known folders; each must exist."""
+    found = dict(known)
+    for word in words:
+        name, equals, folder = word.partition("=")
+        key, path = (name, Path(folder)) if equals else ("", Path(word))
+        if not path.expanduser().is_dir():
+            raise BenchError(f"--data {word}: no such folder")
+        found[key] = path.expanduser()
+    return found
