@@ -53,7 +53,7 @@ class SimMIM(Method):
         self.masking = BlockMasking.fit("simmim", encoder, crop, config.cell, config.ratio)
         self.mask_token = nn.Parameter(torch.empty(encoder.mask_channels))
         nn.init.trunc_normal_(self.mask_token, std=config.token_std)
-        self.head = VoxelHead(encoder.levels[-1], encoder.in_channels)
+        self.head = VoxelHead(encoder.levels[-1], encoder.in_channels, crop)
 
     def forward(self, batch: Batch) -> Losses:
         """Return the error over the hidden voxels of ``batch.views[0]``."""

@@ -90,7 +90,7 @@ class SMIT(Method):
         except KeyError as error:
             raise BenchError(f"smit: {error.args[0]}; choose another backbone") from error
         self.mask_token = nn.Parameter(torch.zeros(encoder.mask_channels))
-        self.voxels = VoxelHead(encoder.levels[-1], encoder.in_channels)
+        self.voxels = VoxelHead(encoder.levels[-1], encoder.in_channels, crop)
         self.heads = TokenHeads(self.level.channels, config.hidden, config.bottleneck, config.out)
         self.teacher = Teacher(encoder=encoder, heads=self.heads)
         self.patch_centre = Centre(config.out, config.centre_momentum)

@@ -9,6 +9,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medssl_bench.errors import BenchError
+
 if TYPE_CHECKING:
     from medssl_bench.networks.encoder import Level
 
@@ -20,8 +22,14 @@ class VoxelHead(nn.Module):
     (SimMIM's pixel shuffle in 3-D; SMIT's MIP head: 768 -> 32^3).
     """
 
-    def __init__(self, level: Level, channels: int) -> None:
+    def __init__(self, level: Level, channels: int, crop: tuple[int, int, int]) -> None:
+        """Raise BenchError where the level's stride does not divide ``crop`` (voxels)."""
         super().__init__()
+        if any(side % level.stride for side in crop):
+            raise BenchError(
+                f"crop {crop}: every side must be a multiple of {level.stride} voxels with this"
+                " backbone; set another crop or backbone"
+            )
         self.level = level
         self.project = nn.Conv3d(level.channels, channels * level.stride**3, kernel_size=1)
 

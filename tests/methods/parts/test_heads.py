@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
+from medssl_bench.errors import BenchError
 from medssl_bench.methods.parts.heads import ProjectionHead, TokenHeads, VoxelHead
 from medssl_bench.networks.encoder import Level
 
 
 def test_each_token_predicts_the_voxels_under_it():
-    head = VoxelHead(Level("deep", 2, 4), channels=3)
+    head = VoxelHead(Level("deep", 2, 4), 3, (8, 12, 4))
     feature = torch.rand(1, 2, 2, 3, 1)
     crop = head({"deep": feature})
     assert crop.shape == (1, 3, 8, 12, 4)
@@ -19,8 +21,13 @@ def test_each_token_predicts_the_voxels_under_it():
     assert not moved.any()
 
 
+def test_a_crop_of_broken_tokens_is_refused():
+    with pytest.raises(BenchError, match=r"crop \(48, 32, 32\): .* multiple of 32 voxels"):
+        VoxelHead(Level("deep", 2, 32), 1, (48, 32, 32))
+
+
 def test_voxel_order_is_channel_then_r_a_s():
-    head = VoxelHead(Level("deep", 1, 2), channels=2)
+    head = VoxelHead(Level("deep", 1, 2), 2, (2, 2, 2))
     with torch.no_grad():
         head.project.weight.zero_()
         head.project.bias.copy_(torch.arange(16.0))
