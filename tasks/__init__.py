@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medssl_bench.errors import BenchError
 from medssl_bench.registry import Entry
+
+if TYPE_CHECKING:
+    from medssl_bench.task import Task
 
 _PHANTOM_ORGANS = [
     "liver",
@@ -12,6 +19,22 @@ _PHANTOM_ORGANS = [
     "aorta",
     "stomach",
     "pancreas",
+]
+
+_AMOS_ORGANS = [
+    "spleen",
+    "right_kidney",
+    "left_kidney",
+    "gall_bladder",
+    "esophagus",
+    "liver",
+    "stomach",
+    "aorta",
+    "inferior_vena_cava",
+    "pancreas",
+    "right_adrenal",
+    "left_adrenal",
+    "duodenum",
 ]
 
 TASKS: dict[str, Entry] = {
@@ -41,4 +64,50 @@ TASKS: dict[str, Entry] = {
             "needs_data": False,
         },
     ),
+    "amos_ct": Entry(
+        "medssl_bench.tasks.amos:AMOS_CT",
+        "Abdominal organs of AMOS 2022 on CT; train = Tr, test = Va",
+        {
+            "family": "amos",
+            "modality": "CT",
+            "kind": "organs",
+            "classes": [*_AMOS_ORGANS, "bladder", "prostate_uterus"],
+            "train": 200,
+            "test": 100,
+            "needs_data": True,
+        },
+    ),
+    "amos_mri": Entry(
+        "medssl_bench.tasks.amos:AMOS_MRI",
+        "Abdominal organs of AMOS 2022 on MRI; train = Tr, test = Va",
+        {
+            "family": "amos",
+            "modality": "MR",
+            "kind": "organs",
+            "classes": _AMOS_ORGANS,
+            "train": 40,
+            "test": 20,
+            "needs_data": True,
+        },
+    ),
 }
+
+
+def load_task(spec: str) -> Task:
+    """Return the task of a registered name, or of a path that ends in ``.yaml`` or ``.yml``.
+
+    Raises:
+        BenchError: an unknown name, or a fault in the YAML (its file and key are named).
+    """
+    from medssl_bench.registry import tasks
+
+    if not spec.lower().endswith((".yaml", ".yml")):
+        found = tasks.load(spec)
+        task: Task = found() if callable(found) else found
+        return task
+    from medssl_bench.tasks.custom import read_task
+
+    custom = read_task(Path(spec).expanduser())
+    if custom.name in tasks.entries():
+        raise BenchError(f"{spec}: name: {custom.name!r} is a registered task; choose another name")
+    return custom

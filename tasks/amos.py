@@ -56,8 +56,8 @@ class Amos(Task):
 
     gall_bladder: Literal["small", "gi"] = "small"
     """Its organ group: paper 004 has it in ``small`` (Fig. 3) and in ``gi`` (section 4.1)."""
-    licence: str = "CC BY 4.0 (Zenodo 7262581); read the release's own terms"
-    access: str = "https://zenodo.org/records/7262581 (amos22.zip, 24 GB)"
+    licence: str = "stated as CC BY 4.0 and as CC BY-NC in different places; read the release"
+    access: str = "https://zenodo.org/records/7262581 (amos22.zip)"
 
     @model_validator(mode="before")
     @classmethod
@@ -154,17 +154,25 @@ def _pairs(tree: Path, suffix: str, key: str) -> list[tuple[Path, Path]]:
     """Return (image, label) paths of one part, as listed or as found, in the order of names."""
     images, labels = tree / f"images{suffix}", tree / f"labels{suffix}"
     listing = tree / "dataset.json"
-    if not listing.is_file():
+    entries = _read_listing(listing).get(key) if listing.is_file() else None
+    if entries is None:
         found = sorted(images.glob("amos_*.nii*")) if images.is_dir() else []
         return [(image, labels / image.name) for image in found]
     try:
-        entries = json.loads(listing.read_text(encoding="utf-8")).get(key, [])
         names = [Path(entry["image"] if isinstance(entry, dict) else entry) for entry in entries]
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{listing}: not AMOS's dataset.json ({error!r}); unpack it again"
-        ) from error
+    except (TypeError, KeyError) as error:
+        raise DataError(f"{listing}: {key!r} is no list of images; unpack it again") from error
     return sorted((tree / name, labels / name.name) for name in names)
+
+
+def _read_listing(listing: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(listing.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{listing}: cannot be read ({error}); unpack it again") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{listing}: not AMOS's dataset.json; unpack it again")
+    return values
 
 
 _SUMMARY = "Abdominal organs of AMOS 2022 on {}; train = Tr, test = Va"

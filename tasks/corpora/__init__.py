@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from medssl_bench.registry import Entry
+
+if TYPE_CHECKING:
+    from medssl_bench.task import Corpus
 
 CORPORA: dict[str, Entry] = {
     "phantom_ct": Entry(
@@ -15,4 +20,26 @@ CORPORA: dict[str, Entry] = {
         "Negative control: the same shapes and intensities without any anatomy",
         {"family": "control", "modalities": ["CT"], "cases": 240, "needs_data": False},
     ),
+    "folder": Entry(
+        "medssl_bench.tasks.corpora.folder:read_folders",
+        "folder:PATH[,PATH2]: your own NIfTI, NRRD, MetaImage or DICOM, modality by folder name",
+        {"family": "folder", "modalities": ["any"], "needs_data": True},
+    ),
 }
+
+
+def load_corpus(spec: str) -> Corpus:
+    """Return the corpus of a registered name, or of ``folder:PATH[,PATH2]``.
+
+    Raises:
+        BenchError: an unknown name, a missing folder, or a fault in its ``corpus.yaml``.
+    """
+    from medssl_bench.registry import corpora
+
+    if spec.startswith("folder:"):
+        from medssl_bench.tasks.corpora.folder import read_folders
+
+        return read_folders(spec)
+    found = corpora.load(spec)
+    corpus: Corpus = found() if callable(found) else found
+    return corpus
