@@ -33,7 +33,7 @@ class Hours:
 
 def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     """Upper bounds of (cache, results) in bytes for what the plan misses."""
-    from medssl_bench.data.preprocess import disk_estimate
+    from medssl_bench.data.cache import disk_estimate
     from medssl_bench.preparation import needed_cases
 
     volumes = 0

@@ -124,7 +124,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     Raises:
         BenchError: Anything is wrong; nothing was started.
     """
-    from medssl_bench.tasks.custom import load_task
+    from medssl_bench.tasks import load_task
 
     methods = _names(registry.methods, request.methods)
     _check_method_settings(request.settings)
@@ -256,7 +256,7 @@ def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[
 
 
 def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:
-    from medssl_bench.tasks.corpora.folder import load_corpus
+    from medssl_bench.tasks.corpora import load_corpus
 
     if settings.corpus is None:
         raise BenchError(
@@ -322,7 +322,7 @@ def _pretrain_job(
 
 
 def _preprocessing_version() -> str:
-    from medssl_bench.data.cache import VERSION
+    from medssl_bench.data.entry import VERSION
 
     return str(VERSION)
 

@@ -1,0 +1,88 @@
+"""The ``bench`` command. Each command is a file here, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from medssl_bench.errors import BenchError, did_you_mean
+
+COMMANDS = {
+    "run": "Pretrain, fine-tune, evaluate and record a grid of methods and tasks.",
+    "report": "Write the leaderboard page from recorded results.",
+    "status": "Show what is recorded, running and failed in a results folder.",
+    "list": "List methods, tasks, backbones, corpora or profiles.",
+    "data": "Look at the data of tasks: what is there, what is missing.",
+    "doctor": "Check versions, devices, threads, precision, disk and data.",
+    "init": "Write bench.yaml, the defaults of this folder.",
+}
+
+
+class LazyGroup(click.Group):
+    """Knows the commands by name and one line; imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command's file."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"medssl_bench.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Offer the nearest name for an unknown command."""
+        if args and args[0] not in COMMANDS:
+            raise click.UsageError(f"unknown command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+EPILOG = """\b
+Examples:
+  bench run --profile demo --methods scratch,simmim,smit --tasks phantom_ct --shots 5,full
+  bench run --methods smit,simmim --tasks amos_mri --shots 5,10,full
+  bench report --results bench-results
+
+\b
+Exit codes: 0 done, 1 some cell failed, 2 wrong usage.
+"""
+
+
+@click.command(
+    cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="medssl-bench", prog_name="bench")
+def bench() -> None:
+    """Which self-supervised pretraining works for my medical images, with my few labels?
+
+    Pretrains SSL methods on one corpus, fine-tunes each on your tasks with few and many labels,
+    measures, and publishes a leaderboard.
+    """
+
+
+def main() -> None:
+    """Entry point of the ``bench`` script: errors are one line and exit code 2."""
+    try:
+        sys.exit(bench.main(standalone_mode=False) or 0)
+    except BenchError as error:
+        click.echo(f"bench: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("bench: interrupted; run the same command again to go on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

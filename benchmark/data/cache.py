@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 import uuid
@@ -63,7 +64,7 @@ class VolumeCache:
             preprocessing,
             tuple(channels),
             dict(remap or {}),
-            classes and tuple(sorted(classes)),
+            None if classes is None else tuple(sorted(classes)),
         )
         key = recipe.key()
         folder = self.root / key[:2] / key
@@ -133,8 +134,8 @@ def _move_into_place(
         try:
             temporary.rename(folder)
             return meta
-        except OSError:
-            if not folder.exists():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         if not replace:
             try:

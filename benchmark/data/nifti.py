@@ -37,7 +37,7 @@ def read_volume(path: Path) -> Volume:
     if (slope, intercept) == (1.0, 0.0):
         array = image.dataobj.get_unscaled()
     else:
-        array = image.dataobj.get_scaled(np.float32)
+        array = np.asarray(image.dataobj, dtype=np.float32)
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)

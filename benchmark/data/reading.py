@@ -125,11 +125,11 @@ def _faults_of(path: Path) -> Iterator[None]:
     """Turn whatever a reading library raises into one line that names the path.
 
     The libraries raise some twenty types between them (zlib.error, HeaderDataError, EOFError,
-    RuntimeError from C++), so this boundary catches them all.
+    RuntimeError from C++), so this boundary catches all but those that only a programmer causes.
     """
     try:
         yield
-    except DataError:
+    except (DataError, AttributeError, NameError, ImportError, AssertionError):
         raise
     except PermissionError as error:
         raise DataError(f"{path}: no permission to read it") from error

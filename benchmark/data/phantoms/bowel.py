@@ -27,7 +27,7 @@ def layers(frame: Frame, body: Trunk) -> Iterator[Layer]:
 def _small_bowel(frame: Frame, body: Trunk) -> Iterator[Layer]:
     rng = frame.rng("small_bowel")
     opaque = rng.random() < 0.25
-    for _ in range(int(rng.integers(16, 26))):
+    for _ in range(int(rng.integers(20, 34))):
         start = rng.uniform((-68, 0, -135), (68, 52, -42))
         path = [start]
         for _ in range(3):
@@ -37,7 +37,7 @@ def _small_bowel(frame: Frame, body: Trunk) -> Iterator[Layer]:
         box = frame.box(*bounds(points, radius + 2))
         loop = tube(frame.at(box), points, taper([radius, 0.85 * radius], len(points)))
         loop = np.maximum(loop + 0.8 * frame.lobules[box], body.cavity[box] + 5)
-        yield frame.layer("visceral_fat", box, loop - 1.5)
+        yield frame.layer("visceral_fat", box, loop - 1.0)
         yield frame.layer("bowel_wall", box, loop)
         filling = rng.choice(["chyme", "bowel_wall", "opaque" if opaque else "chyme", "gas"])
         if filling != "bowel_wall":

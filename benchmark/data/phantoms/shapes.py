@@ -81,6 +81,17 @@ def bounds(path: Sequence[Point], margin: float) -> tuple[Point, Point]:
     return (low[0], low[1], low[2]), (high[0], high[1], high[2])
 
 
+def moved(rng: np.random.Generator, point: Point, spread: float) -> Point:
+    """Move a point by a normal step of ``spread`` mm along each axis."""
+    dx, dy, dz = (float(step) for step in rng.normal(0, spread, 3))
+    return point[0] + dx, point[1] + dy, point[2] + dz
+
+
+def scaled(radii: Point, size: float) -> Point:
+    """Multiply three radii (mm) by ``size``."""
+    return radii[0] * size, radii[1] * size, radii[2] * size
+
+
 def _turned(at: Points, centre: Point, turn: Point) -> Points:
     x, y, z = (
         at[0] - np.float32(centre[0]),

@@ -23,7 +23,7 @@ def spine_y(z: Field) -> Field:
 def layers(frame: Frame, body: Trunk) -> Iterator[Layer]:
     """Yield the bones: a cortical shell around marrow."""
     yield from _ribs(frame, body)
-    yield from _spine(frame)
+    yield from _spine(frame, body)
     yield from _pelvis(frame)
 
 
@@ -36,10 +36,10 @@ def _ribs(frame: Frame, body: Trunk) -> Iterator[Layer]:
     rng = frame.rng("ribs")
     box = frame.box((-180, -130, -60), (180, 130, 230))
     x, y, z = frame.at(box)
-    tilt = z + rng.uniform(0.4, 0.55) * y + rng.uniform(0, _RIB_PERIOD)
+    tilt = z + rng.uniform(0.6, 0.8) * y + rng.uniform(0, _RIB_PERIOD)
     along = np.mod(tilt, np.float32(_RIB_PERIOD)) - np.float32(_RIB_PERIOD / 2)
     depth = (body.cavity[box] - 5) / 4.2
-    rib = (np.sqrt(depth**2 + (along / 6.2) ** 2) - 1) * 4.6
+    rib = (np.sqrt(depth**2 + (along / 5.4) ** 2) - 1) * 4.6
     margin = -42 + 1.25 * np.maximum(y + 25, 0) - z
     front = np.maximum(y - 0.9 * np.abs(x), 0) - 26
     yield from _bone(frame, box, np.maximum(np.maximum(rib, margin * 0.6), front))
@@ -48,7 +48,7 @@ def _ribs(frame: Frame, body: Trunk) -> Iterator[Layer]:
     yield from _bone(frame, box, np.maximum(np.maximum(sternum, 72 - z), 20 - y), 2.0)
 
 
-def _spine(frame: Frame) -> Iterator[Layer]:
+def _spine(frame: Frame, body: Trunk) -> Iterator[Layer]:
     rng = frame.rng("spine")
     box = frame.box((-50, -128, -150), (50, -22, 230))
     x, y, z = frame.at(box)
@@ -65,9 +65,11 @@ def _spine(frame: Frame) -> Iterator[Layer]:
     laminae = np.maximum(np.maximum(arch, disc - 1), ends)
     yield from _bone(frame, box, laminae)
     yield frame.layer("canal", box, np.maximum(np.maximum(arch + 6, back + 15), ends))
-    spinous = np.maximum(np.abs(x) - 3.5, np.maximum(np.abs(back + 47) - 14, disc + 4))
+    spinous = np.maximum(np.abs(x) - 3.5, np.maximum(np.abs(back + 43) - 12, disc + 4))
     across = np.maximum(np.abs(x) - 38, np.maximum(np.abs(back + 22) - 3.5, disc + 8))
-    yield frame.layer("cortex_bone", box, np.minimum(spinous, across))
+    yield frame.layer(
+        "cortex_bone", box, np.maximum(np.minimum(spinous, across), body.wall[box] + 2)
+    )
 
 
 def _pelvis(frame: Frame) -> Iterator[Layer]:

@@ -36,7 +36,7 @@ TISSUES: dict[str, Tissue] = {
     "lung": Tissue(_same(-840), (0.05, 0.07), 30, (55, 45, 20)),
     "skin": Tissue(_same(-20), (0.35, 0.30), 10),
     "fat": Tissue(_same(-105), (0.95, 0.75), 5, (7, 4, 2)),
-    "visceral_fat": Tissue(_same(-98), (0.88, 0.70), 6, (13, 10, 4)),
+    "visceral_fat": Tissue(_same(-98), (0.88, 0.70), 9, (13, 12, 6)),
     "muscle": Tissue((52, 57, 62), (0.42, 0.20), 4, (11, 3, 2)),
     "blood": Tissue((42, 240, 150), (0.22, 0.24), 15, (3, 4, 6)),
     "artery": Tissue((42, 300, 150), (0.18, 0.12), 25, (2, 3, 3)),

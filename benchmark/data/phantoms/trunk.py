@@ -8,7 +8,7 @@ import numpy as np
 
 from medssl_bench.data.phantoms.fields import Box, Field
 from medssl_bench.data.phantoms.frame import Frame, Layer
-from medssl_bench.data.phantoms.shapes import ellipsoid, taper, tube, without
+from medssl_bench.data.phantoms.shapes import Point, ellipsoid, taper, tube, without
 
 _LEVELS = np.array([-220, -160, -100, -40, 20, 90, 160], np.float32)
 _HALF_WIDTH = np.array([104, 108, 120, 122, 127, 130, 122], np.float32)
@@ -35,13 +35,14 @@ class Trunk:
         reach = np.sqrt(x * x + y * y)
         self.cavity: Field = reach * (k - 1) / np.maximum(k, np.float32(0.05))
         """Inside of the body wall."""
+        back = np.clip(-y / 80, 0, 1)
+        more = more + 14 * back * np.clip(1.4 - np.abs(x) / 70, 0, 1)
         self.wall: Field = self.cavity - frame.build.muscle - more
-        back = np.clip(-y / 90, 0, 1)
         self.skin: Field = self.wall - frame.build.fat * (1 + 0.35 * back + 0.12 * frame.bumps)
         lift = frame.build.lift
-        right = 88 + lift - 0.0105 * ((x - 58) ** 2 + (y - 14) ** 2)
-        left = 76 + lift - 0.0105 * ((x + 62) ** 2 + (y - 10) ** 2)
-        self.diaphragm: Field = z - np.maximum(np.maximum(right, left), 22)
+        right = 90 + lift - 0.0062 * ((x - 58) ** 2 + (y - 14) ** 2)
+        left = 80 + lift - 0.0062 * ((x + 62) ** 2 + (y - 10) ** 2)
+        self.diaphragm: Field = z - np.maximum(np.maximum(right, left), 40)
         """Positive above the two domes."""
 
     def abdomen(self, box: Box, gap: float) -> Field:
@@ -66,9 +67,10 @@ class Trunk:
             box = frame.box((min(0, side * 75), -115, -230), (max(0, side * 75), -58, 170))
             x, y, z = frame.at(box)
             column = ellipsoid((x, y, z), (side * 33.0, -88, -20), (27 * girth, 17 * girth, 290))
-            yield frame.layer("muscle", box, column + frame.bumps[box])
+            column = np.maximum(column + frame.bumps[box], self.wall[box] + 2)
+            yield frame.layer("muscle", box, column)
             path = [(30, -50, 10), (38, -50, -40), (48, -38, -90), (62, -5, -150), (75, 15, -200)]
-            sided = [(side * px, py, pz) for px, py, pz in map(_floats, path)]
+            sided: list[Point] = [(side * px, py, pz) for px, py, pz in path]
             box = frame.box((min(0, side * 100), -80, -230), (max(0, side * 100), 40, 25))
             psoas = tube(frame.at(box), sided, taper([7, 15 * girth, 18 * girth, 16, 14], 5))
             yield frame.layer("muscle", box, psoas + frame.bumps[box])
@@ -97,7 +99,3 @@ class Trunk:
             inner = (centre[0] + shift[0], centre[1] + shift[1], centre[2] + shift[2])
             chamber = ellipsoid(at, inner, (20 * size, 24 * size, 28 * size), turn)
             yield frame.layer("blood", box, np.maximum(chamber, above + 8))
-
-
-def _floats(point: tuple[float, float, float]) -> tuple[float, float, float]:
-    return float(point[0]), float(point[1]), float(point[2])

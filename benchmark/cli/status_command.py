@@ -1,0 +1,65 @@
+"""``bench status``: what a results folder holds."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import click
+
+EPILOG = """\b
+Examples:
+  bench status
+  bench status --results bench-results/demo --json
+"""
+
+
+@click.command("status", epilog=EPILOG, short_help="Show what is recorded and running.")
+@click.option("--results", type=click.Path(path_type=Path), help="[default: bench-results]")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON")
+def command(results: Path | None, as_json: bool) -> int:
+    """Show what is recorded, under way and failed in a results folder."""
+    from medssl_bench.store import Store
+    from medssl_bench.workspace import load_workspace
+
+    root = results or load_workspace().results
+    store = Store(root, read_only=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        records = list(store.records())
+        pretrainings = list(store.pretrainings())
+    damaged = [str(item.message) for item in caught]
+    under_way = sorted(p.name for p in store.work.iterdir()) if store.work.is_dir() else []
+    failures = root / "failures"
+    failed = sorted(str(p) for p in failures.glob("*.txt")) if failures.is_dir() else []
+    counts = Counter((r.cell.task, r.cell.shots, r.cell.method) for r in records)
+    if as_json:
+        document = {
+            "results": str(root),
+            "records": [
+                {**r.cell.model_dump(), "key": r.key, "dice": r.metrics["mean"]["dice_mean"]}
+                for r in records
+            ],
+            "pretrainings": [
+                {k: p[k] for k in ("key", "method", "backbone", "corpus")} for p in pretrainings
+            ],
+            "unfinished": under_way,
+            "failure_logs": failed,
+            "damaged": damaged,
+        }
+        click.echo(json.dumps(document, indent=1))
+        return 0
+    click.echo(f"{root}: {len(records)} cells and {len(pretrainings)} pretrainings recorded")
+    for (task, shots, method), count in sorted(counts.items()):
+        click.echo(f"  {task:<16} {shots:>5} shots  {method:<12} {count} recorded")
+    for info in pretrainings:
+        click.echo(f"  pretraining {info['method']} on {info['corpus']} ({info['key'][:12]})")
+    for name in under_way:
+        click.echo(f"  unfinished  {name}")
+    for name in failed:
+        click.echo(f"  failure log {name}")
+    for text in damaged:
+        click.echo(f"  damaged     {text}")
+    return 0

@@ -1,0 +1,121 @@
+"""A plan in words and as JSON: what will run, with which settings, and what it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medssl_bench.estimate import Hours, storage_bytes
+
+if TYPE_CHECKING:
+    from medssl_bench.plan import Plan
+
+
+def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int) -> str:
+    """Describe a plan in a few lines."""
+    settings, compute = plan.settings, plan.compute
+    need_cache, need_results = storage_bytes(plan, cache)
+    lines = [
+        f"profile {settings.profile}, backbone {settings.backbone},"
+        f" corpus {plan.corpus.corpus.name if plan.corpus else 'none'}"
+        + (f" ({len(plan.corpus.cases)} volumes)" if plan.corpus else ""),
+        f"draws {settings.draws}, seeds {settings.seeds}, pretrain seed {settings.pretrain_seed},"
+        f" select {settings.select}; {compute.device}, {compute.precision}, {workers} worker"
+        + ("s" if workers > 1 else ""),
+    ]
+    for name, found in plan.tasks.items():
+        lines.append(
+            f"task {name}: {len(found.ids('train'))} training and {len(found.ids('test'))} test"
+            f" cases, {len(found.task.classes)} classes"
+        )
+    for (task, shots), steps, epochs in _budgets(plan):
+        lines.append(
+            f"  {task} {shots}: {steps} steps of {settings.finetune.batch} cases"
+            f" x {settings.finetune.crops_per_case} crops = {epochs:.0f} epochs"
+        )
+    missing_jobs, missing = plan.missing_pretrainings, plan.missing_cells
+    lines.append(
+        f"pretraining: {len(missing_jobs)} to run"
+        + (f" ({', '.join(job.method for job in missing_jobs)}," if missing_jobs else "")
+        + (f" {settings.pretrain.steps} steps of {settings.pretrain.batch} scans)"
+           if missing_jobs else "")
+        + f", {len(plan.pretrained)} recorded"
+    )  # fmt: skip
+    lines.append(f"cells: {len(missing)} to run, {len(plan.recorded)} recorded and skipped")
+    lines.append(f"time: {_time(expected, workers)}")
+    lines.append(
+        f"storage: at most {_size(need_cache)} of cache in {cache},"
+        f" {_size(need_results)} of results in {root}"
+    )
+    lines += [f"warning: {text}" for text in plan.warnings[:5]]
+    if len(plan.warnings) > 5:
+        lines.append(f"warning: and {len(plan.warnings) - 5} more like these")
+    return "\n".join(lines)
+
+
+def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str, Any]:
+    """Describe a plan as plain data."""
+    need_cache, need_results = storage_bytes(plan, cache)
+    return {
+        "results": str(root),
+        "cache": str(cache),
+        "settings": plan.settings.model_dump(mode="json"),
+        "device": plan.compute.device,
+        "precision": plan.compute.precision,
+        "corpus": plan.corpus
+        and {
+            "name": plan.corpus.corpus.name,
+            "volumes": len(plan.corpus.cases),
+            "digest": plan.corpus.digest,
+        },
+        "tasks": {
+            name: {
+                "train": list(found.ids("train")),
+                "test": list(found.ids("test")),
+                "split": found.split,
+            }
+            for name, found in plan.tasks.items()
+        },
+        "pretrainings": [
+            {"key": job.key, "method": job.method, "recorded": job.key in plan.pretrained}
+            for job in plan.pretrainings.values()
+        ],
+        "cells": [
+            {
+                **planned.cell.model_dump(),
+                "key": planned.cell.key,
+                "train": list(planned.draw.train),
+                "steps": planned.steps,
+                "epochs": planned.epochs,
+                "recorded": planned.cell.key in plan.recorded,
+            }
+            for planned in plan.cells
+        ],
+        "hours": {
+            "pretraining": expected.pretraining,
+            "cells": expected.cells,
+            "total": expected.total,
+        },
+        "storage_bytes": {"cache": need_cache, "results": need_results},
+        "warnings": list(plan.warnings),
+    }
+
+
+def _budgets(plan: Plan) -> list[tuple[tuple[str, str], int, float]]:
+    found = {(c.cell.task, c.cell.shots): (c.steps, c.epochs) for c in plan.cells}
+    return [(key, steps, epochs) for key, (steps, epochs) in found.items()]
+
+
+def _time(expected: Hours, workers: int) -> str:
+    if expected.total is None:
+        return "unknown until measured (--calibrate measures it)"
+    hours = expected.total / workers
+    if hours < 1.5:
+        return f"about {hours * 60:.0f} minutes, by recorded or measured costs"
+    return f"about {hours:.1f} hours, by recorded or measured costs"
+
+
+def _size(count: int) -> str:
+    if count < 2**30:
+        return f"{count / 2**20:.0f} MiB"
+    return f"{count / 2**30:.1f} GiB"
