@@ -84,7 +84,7 @@ class Cell(Part):
 
 def folder_name(text: str) -> str:
     """Return the text as one path component that is safe on every file system and in a shell."""
-    return re.sub(r"[^A-Za-z0-9.+-]+", "-", text.replace("%", "pct")).lstrip(".") or "-"
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", text.replace("%", "pct")).lstrip(".") or "-"
 
 
 class Split(Part):

@@ -40,7 +40,8 @@ def read_table(folder: Path, name: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet
 
-    return pa.parquet.read_table(pa.BufferReader(read_verified(folder, name)))
+    source = pa.BufferReader(read_verified(folder, name))
+    return pa.parquet.ParquetFile(source).read(use_threads=False)
 
 
 def join(tables: list[pa.Table], cells: list[dict[str, Any]]) -> pd.DataFrame:
