@@ -1,0 +1,181 @@
+"""Figures as SVG text: Dice against shots, and curves of loss against step.
+
+Text stays text, so a figure is small, searchable and takes the page's colour and font.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from medssl_bench.analysis.leaderboard.marks import Mark
+
+INK = "#1b1f23"
+GRID = "#d5dae0"
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "medssl-bench",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "axes.linewidth": 0.8,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+SIZE = (5.0, 3.4)
+"""Inches at 72 points; a page column of 360 to 600 pixels."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a figure: its label, its look, and its points with their spread (NaN: none)."""
+
+    label: str
+    mark: Mark
+    x: np.ndarray
+    y: np.ndarray
+    spread: np.ndarray | None = None
+
+
+def dice_against_shots(task: str, shots: Sequence[str], lines: Sequence[Line]) -> str:
+    """Draw mean Dice against shots, a line per method; x indexes ``shots``, bars are +/- 1 SD."""
+
+    def draw(axes: Axes) -> None:
+        offsets = np.linspace(-0.12, 0.12, len(lines)) if len(lines) > 1 else [0.0]
+        for line, offset in zip(lines, offsets, strict=True):
+            style: dict[str, Any] = {"color": line.mark.colour, "zorder": 3}
+            axes.plot(
+                line.x + offset, line.y, linestyle=line.mark.dash, linewidth=1.6,
+                marker=line.mark.marker, markersize=5.5, markeredgewidth=0, **style,
+            )  # fmt: skip
+            known = np.isfinite(line.spread) if line.spread is not None else np.zeros(0, bool)
+            if known.any():
+                assert line.spread is not None
+                axes.errorbar(
+                    (line.x + offset)[known], line.y[known], line.spread[known],
+                    fmt="none", elinewidth=1.1, capsize=2.5, capthick=1.1, **style,
+                )  # fmt: skip
+        axes.set_xticks(range(len(shots)), shots)
+        axes.set_xlim(-0.4, len(shots) - 0.6)
+        axes.set_xlabel("Shots (labelled training cases)")
+        axes.set_ylabel("Dice (mean over test cases)")
+
+    text = "; ".join(
+        f"{line.label}: "
+        + ", ".join(f"{y:.3f} at {shots[int(x)]}" for x, y in zip(line.x, line.y, strict=True))
+        for line in lines
+    )
+    return _svg(task, f"Dice against shots on {task}. {text}.", draw, lines)
+
+
+def loss_curves(title: str, lines: Sequence[Line], ylabel: str = "Training loss") -> str:
+    """Draw a quantity against optimizer step, a line per method with a band of +/- 1 SD."""
+
+    def draw(axes: Axes) -> None:
+        for line in lines:
+            axes.plot(line.x, line.y, color=line.mark.colour, linestyle=line.mark.dash, lw=1.5)
+            if line.spread is not None and np.isfinite(line.spread).any():
+                axes.fill_between(
+                    line.x, line.y - line.spread, line.y + line.spread,
+                    color=line.mark.colour, alpha=0.16, linewidth=0,
+                )  # fmt: skip
+        axes.set_xlabel("Optimizer step")
+        axes.set_ylabel(ylabel)
+        axes.margins(x=0.02)
+
+    ends = "; ".join(f"{line.label}: {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines)
+    return _svg(title, f"{ylabel} against optimizer step, {title}. {ends}.", draw, lines)
+
+
+def curve(histories: pd.DataFrame, column: str, points: int = 120) -> tuple[np.ndarray, ...]:
+    """Average one column of several runs' histories at each step: step, mean, SD over runs.
+
+    Steps are binned to at most ``points``, so that a page stays small whatever the run's length;
+    a run's mean within a bin comes before the spread over runs.
+    """
+    known = histories.dropna(subset=[column])
+    steps = known["step"].to_numpy()
+    width = max(1.0, (steps.max() - steps.min() + 1) / points)
+    place = np.floor((steps - steps.min()) / width).astype(int)
+    runs = known.assign(_bin=place).groupby(["_bin", "_run"])[["step", column]].mean()
+    bins = runs.groupby("_bin")
+    mean, spread = bins.mean(), bins[column].std()
+    return mean["step"].to_numpy(), mean[column].to_numpy(), spread.to_numpy()
+
+
+def inline(svg: str, name: str) -> str:
+    """Turn a figure's SVG file into markup for a page.
+
+    Ids are prefixed by ``name`` (unique on the page), ink and grid follow the page's colours, and
+    the file's header is dropped.
+    """
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
+    body = re.sub(r'(href="|url\()#', rf"\1#{name}-", body)
+    body = re.sub(r'aria-labelledby="[^"]*"', f'aria-labelledby="{name}-t {name}-d"', body)
+    return body.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+
+
+def _svg(title: str, description: str, draw: Callable[[Axes], None], lines: Sequence[Line]) -> str:
+    style = {**sns.axes_style("ticks"), **STYLE}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        draw(axes)
+        sns.despine(ax=axes)
+        _legend(figure, lines)
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return _accessible(buffer.getvalue(), title, description)
+
+
+def _legend(figure: Figure, lines: Sequence[Line]) -> None:
+    handles = [
+        Line2D([], [], color=one.mark.colour, linestyle=one.mark.dash, lw=1.6,
+               marker=one.mark.marker, markersize=5.5, markeredgewidth=0)
+        for one in lines
+    ]  # fmt: skip
+    # A leading underscore would hide a label; a zero-width space before it keeps it.
+    labels = [f"\u200b{one.label}" if one.label.startswith("_") else one.label for one in lines]
+    columns = 1 if max(map(len, labels), default=0) > 24 else 3
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9,
+        handlelength=2.6, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def _accessible(svg: str, title: str, description: str) -> str:
+    """Give the SVG a title and a description, and take out what would leak into a page."""
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.S)
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
+    svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), svg)
+    head = (
+        f'<title id="t">{html.escape(title)}</title><desc id="d">{html.escape(description)}</desc>'
+    )
+    attributes = 'role="img" aria-labelledby="t d" stroke-linejoin="round" stroke-linecap="butt"'
+    return re.sub(r"<svg ([^>]*)>", lambda m: f"<svg {attributes} {m[1]}>{head}", svg, count=1)

@@ -1,0 +1,121 @@
+"""Example slices: for each task and shots, the same test case as every method segments it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
+from medssl_bench.analysis.leaderboard.results import Results
+from medssl_bench.analysis.leaderboard.views import number, shots_text
+from medssl_bench.analysis.tables import prepare, shots_order, target_order
+from medssl_bench.stages.slices import COLOURS
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture with its caption."""
+
+    label: str
+    mark: Mark
+    source: str
+    """The picture as a data URI."""
+    dice: str
+    """Dice of this case, empty where no target is in its reference."""
+
+
+@dataclass(frozen=True)
+class ExampleRow:
+    """Pictures of one test case, one for each method, from the same draw and seed."""
+
+    title: str
+    case: str
+    draw: str
+    seed: str
+    colours: dict[str, str]
+    """Target -> its colour in the picture."""
+    examples: list[Example]
+
+
+def example_rows(results: Results, marks: Mapping[str, Mark]) -> list[ExampleRow]:
+    """Choose for each task and shots the case, draw and seed that most rows have a picture of.
+
+    Ties go to the first case in name order, so nobody picks the pictures.
+    """
+    cells = {record["key"]: record for record in results.records}
+    groups: dict[tuple[str, str], dict[tuple[int, int, str], dict[str, bytes]]] = {}
+    for picture in results.slices:
+        cell = cells[picture.key]["cell"]
+        cases = groups.setdefault((cell["task"], cell["shots"]), {})
+        spot = (cell["draw"], cell["seed"], picture.case)
+        cases.setdefault(spot, {})[picture.key] = picture.png
+    dice = _case_dice(results)
+    rows = []
+    for (task, shots), cases in sorted(
+        groups.items(), key=lambda item: (item[0][0], shots_order(item[0][1]))
+    ):
+        spot = min(cases, key=lambda spot: (-len(cases[spot]), spot))
+        chosen = _in_order([cells[key] for key in cases[spot]], marks)
+        labels = row_labels([_identity(record) for record in chosen])
+        rows.append(
+            ExampleRow(
+                f"{task}, {shots_text(shots)}",
+                spot[2],
+                str(spot[0]),
+                str(spot[1]),
+                _colours(results, task),
+                [
+                    Example(
+                        label,
+                        marks[record["cell"]["method"]],
+                        data_uri(cases[spot][record["key"]]),
+                        dice.get((record["key"], spot[2]), ""),
+                    )
+                    for label, record in zip(labels, chosen, strict=True)
+                ],
+            )
+        )
+    return rows
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG as text for an image's ``src``."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def _in_order(
+    records: list[Mapping[str, Any]], marks: Mapping[str, Mark]
+) -> list[Mapping[str, Any]]:
+    place = {method: index for index, method in enumerate(marks)}
+    return sorted(records, key=lambda record: (place[record["cell"]["method"]], record["key"]))
+
+
+def _identity(record: Mapping[str, Any]) -> dict[str, str]:
+    cell = record["cell"]
+    return {
+        "method": cell["method"],
+        "backbone": cell["backbone"],
+        "corpus": record["corpus"] or "",
+        "pretraining": cell["pretraining"],
+        "pretrain_seed": "" if record["pretrain_seed"] is None else str(record["pretrain_seed"]),
+        "profile": record["profile"],
+        "protocol": cell["protocol"],
+    }
+
+
+def _case_dice(results: Results) -> dict[tuple[str, str], str]:
+    """Return Dice of each (cell, case): the mean over targets present in the reference."""
+    table = prepare(results.cases).assign(key=results.cases["key"])
+    means = table.groupby(["key", "case"])["dice"].mean().dropna()
+    return {key: number(value, 3) for key, value in means.items()}
+
+
+def _colours(results: Results, task: str) -> dict[str, str]:
+    """Return the colours of the task's targets; a case table lists them in order of class."""
+    targets = target_order(results.cases)[task]
+    return {
+        target: "#{:02x}{:02x}{:02x}".format(*COLOURS[index % len(COLOURS)].astype(int))
+        for index, target in enumerate(targets)
+    }

@@ -1,0 +1,134 @@
+"""``bench report``: records in, one self-contained page and its tables and figures out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from medssl_bench import registry
+from medssl_bench.analysis import tables
+from medssl_bench.analysis.figures import inline
+from medssl_bench.analysis.leaderboard import exports, plots, sources, views
+from medssl_bench.analysis.leaderboard.examples import example_rows
+from medssl_bench.analysis.leaderboard.marks import SHAPES, Mark, method_marks
+from medssl_bench.analysis.leaderboard.results import Results, numbers_of, read_results
+
+KINDS = {
+    "shots": "Dice against shots",
+    "loss": "Fine-tuning loss",
+    "pretraining": "Pretraining loss",
+}
+
+
+def build_report(results: Path, out: Path, generated: datetime | None = None) -> Path:
+    """Read a results folder and write ``index.html``, tables and figures; returns the page's path.
+
+    Raises BenchError where there is nothing to report or a table contradicts itself.
+    """
+    found, left_out = read_results(results)
+    return write_report(found, out, generated, left_out)
+
+
+def write_report(
+    results: Results,
+    out: Path,
+    generated: datetime | None = None,
+    left_out: Sequence[str] = (),
+) -> Path:
+    """Write the report of results that are read already (see :func:`build_report`)."""
+    report = _Report.of(results, generated or datetime.now(UTC))
+    out.mkdir(parents=True, exist_ok=True)
+    about = {
+        "generated": report.generated.isoformat(timespec="seconds"),
+        "definitions": dict(sources.definitions(results)),
+        "aggregation": tables.__doc__,
+        "left_out": list(left_out),
+    }
+    exports.write_tables(out, report.board, results.cases, about)
+    exports.write_figures(out, report.plots)
+    page = out / "index.html"
+    page.write_text(render(results, report, left_out), encoding="utf-8")
+    return page
+
+
+@dataclass(frozen=True)
+class _Report:
+    """All that is computed for a page."""
+
+    board: pd.DataFrame
+    targets: pd.DataFrame
+    plots: list[plots.Plot]
+    marks: Mapping[str, Mark]
+    generated: datetime
+
+    @classmethod
+    def of(cls, results: Results, generated: datetime) -> _Report:
+        board = tables.leaderboard(results.cases)
+        marks = method_marks(board["method"], list(registry.methods.entries()), tables.BASELINE)
+        histories = tables.as_words(
+            results.histories, [name for name in tables.RUN if name in results.histories]
+        )
+        figures = [
+            *plots.plot_shots(board, marks),
+            *plots.plot_convergence(histories, marks, "loss", "Fine-tuning loss"),
+            *(
+                plot
+                for name in numbers_of(histories, "validation")
+                for plot in plots.plot_convergence(
+                    histories, marks, name, name.replace("_", " ").capitalize()
+                )
+            ),
+            *plots.plot_pretraining(results.pretraining, board, marks),
+        ]
+        return cls(board, tables.target_table(results.cases), figures, marks, generated)
+
+
+def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> str:
+    """Return the page's HTML; every text in it is escaped, every figure and picture is inside."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        loader=jinja2.FunctionLoader(_file),
+    )
+    script, style = _file("page.js"), _file("page.css")
+    return environment.get_template("page.html").render(
+        script=Markup(script),
+        style=Markup(style),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        generated=report.generated.astimezone(UTC),
+        facts=sources.facts(results, report.board, version("medssl-bench")),
+        boards=views.leaderboard_tables(report.board, report.marks),
+        targets=views.target_tables(report.targets, tables.target_order(results.cases)),
+        figures=_figures(report.plots),
+        examples=example_rows(results, report.marks),
+        sources=sources.source_table(results, report.marks),
+        definitions=sources.definitions(results),
+        shapes=SHAPES,
+        left_out=left_out,
+    )
+
+
+def _figures(made: Sequence[plots.Plot]) -> dict[str, list[dict[str, Any]]]:
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for plot in made:
+        title = KINDS.get(plot.kind, plot.kind.replace("_", " ").capitalize())
+        svg = Markup(inline(plot.svg, plot.name))
+        kinds.setdefault(title, []).append({"name": plot.name, "title": plot.title, "svg": svg})
+    return kinds
+
+
+def _file(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,115 @@
+"""Which figures the page has, and which lines each of them gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from medssl_bench.analysis.figures import Line, curve, dice_against_shots, loss_curves
+from medssl_bench.analysis.leaderboard.marks import DASHES, Mark, row_labels
+from medssl_bench.analysis.tables import IDENTITY, shots_order
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure: its file name without ending, what it shows, and the SVG."""
+
+    name: str
+    kind: str
+    title: str
+    svg: str
+
+
+def plot_shots(board: pd.DataFrame, marks: Mapping[str, Mark]) -> list[Plot]:
+    """One figure per task: Dice against shots, a line per row of the leaderboard."""
+    plots = []
+    for number, (task, rows) in enumerate(board.groupby("task", sort=True)):
+        shots = sorted(rows["shots"].unique(), key=shots_order)
+        lines = []
+        for label, mark, mine in _by_identity(rows, marks):
+            mine = mine.assign(_x=mine["shots"].map(shots.index)).sort_values("_x")
+            x, y = mine["_x"].to_numpy(float), mine["dice"].to_numpy(float)
+            lines.append(Line(label, mark, x, y, mine["dice_sd"].to_numpy(float)))
+        svg = dice_against_shots(str(task), shots, lines)
+        plots.append(Plot(f"shots-{number}", "shots", str(task), svg))
+    return plots
+
+
+def plot_convergence(
+    histories: pd.DataFrame, marks: Mapping[str, Mark], column: str, ylabel: str
+) -> list[Plot]:
+    """One figure per task and shots: ``column`` against step, averaged over draws and seeds."""
+    if histories.empty or column not in histories:
+        return []
+    known = histories.dropna(subset=[column])
+    order = known["shots"].map(shots_order)
+    plots = []
+    for number, ((task, _, shots), rows) in enumerate(
+        known.assign(_order=order).groupby(["task", "_order", "shots"], sort=True)
+    ):
+        lines = []
+        for label, mark, mine in _by_identity(rows, marks):
+            run = mine["draw"].astype(str) + "/" + mine["seed"].astype(str)
+            lines.append(Line(label, mark, *curve(mine.assign(_run=run), column)))
+        title = f"{task}, {shots} shots"
+        plots.append(Plot(f"{column}-{number}", column, title, loss_curves(title, lines, ylabel)))
+    return plots
+
+
+def plot_pretraining(
+    histories: pd.DataFrame, identities: pd.DataFrame, marks: Mapping[str, Mark]
+) -> list[Plot]:
+    """One figure per method; losses of different pretext tasks are on different scales.
+
+    ``identities`` names the method of each pretraining key.
+    """
+    if histories.empty:
+        return []
+    columns = [name for name in IDENTITY if name not in ("protocol", "profile")]
+    known = identities[columns].drop_duplicates()
+    table = histories[["pretraining", "step", "loss"]].merge(known, on="pretraining")
+    plots = []
+    for number, (method, rows) in enumerate(table.groupby("method", sort=True)):
+        lines = [
+            Line(label, mark, *curve(mine.assign(_run="one"), "loss"))
+            for label, mark, mine in _by_identity(rows, marks)
+        ]
+        svg = loss_curves(str(method), lines, "Pretraining loss")
+        plots.append(Plot(f"pretraining-{number}", "pretraining", str(method), svg))
+    return plots
+
+
+def _by_identity(
+    rows: pd.DataFrame, marks: Mapping[str, Mark]
+) -> list[tuple[str, Mark, pd.DataFrame]]:
+    """Split rows into lines in the order of the marks; variants of a method differ by dash."""
+    place = {method: number for number, method in enumerate(marks)}
+    names = [name for name in IDENTITY if name in rows]
+    groups = [
+        (dict(zip(names, key, strict=True)), mine)
+        for key, mine in rows.groupby(names, sort=True, dropna=False)
+    ]
+    groups.sort(key=lambda group: place[group[0]["method"]])
+    full = [{**dict.fromkeys(IDENTITY, ""), **identity} for identity, _ in groups]
+    return [
+        (label, _variant(marks[one["method"]], _number(full, index)), mine)
+        for index, (label, one, (_, mine)) in enumerate(
+            zip(row_labels(full), full, groups, strict=True)
+        )
+    ]
+
+
+def _number(identities: Sequence[Mapping[str, str]], index: int) -> int:
+    """How many rows of the same method come before this one."""
+    method = identities[index]["method"]
+    return sum(one["method"] == method for one in identities[:index])
+
+
+def _variant(mark: Mark, number: int) -> Mark:
+    if number == 0:
+        return mark
+    start = DASHES.index(mark.dash)
+    dash = DASHES[(start + number) % len(DASHES)]
+    return Mark(mark.colour, mark.marker, dash)

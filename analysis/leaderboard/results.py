@@ -1,0 +1,95 @@
+"""What the report reads from a results folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medssl_bench.errors import BenchError
+from medssl_bench.store import Store
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A picture of a test case with reference and prediction drawn over the image."""
+
+    key: str
+    """The cell's key."""
+    case: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the page shows; all of it comes from records of finished cells."""
+
+    cases: pd.DataFrame
+    """One row per (cell, case, target)."""
+    records: Sequence[Mapping[str, Any]]
+    """``record.json`` of each cell."""
+    histories: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Fine-tuning: one row per point, with the cell's columns, ``step`` and ``loss``."""
+    pretraining: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Pretraining: one row per point, with ``pretraining`` (key), ``step`` and ``loss``."""
+    slices: Sequence[Slice] = ()
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Cell key -> path of its record below the results folder."""
+
+    def __post_init__(self) -> None:
+        if not self.records or self.cases.empty:
+            raise BenchError("nothing to report: no finished cell; `bench run` makes some")
+
+
+def numbers_of(histories: pd.DataFrame, prefix: str) -> list[str]:
+    """Return the columns of this prefix that hold any number."""
+    return [
+        str(name)
+        for name in histories.columns
+        if str(name).startswith(prefix) and pd.to_numeric(histories[name], "coerce").notna().any()
+    ]
+
+
+def read_slices(folders: Mapping[str, Path]) -> list[Slice]:
+    """Read the pictures of each cell from its record's folder, ``slices/<case>.png``."""
+    return [
+        Slice(key, path.stem, path.read_bytes())
+        for key, folder in folders.items()
+        for path in sorted((folder / "slices").glob("*.png"))
+    ]
+
+
+def read_results(root: Path) -> tuple[Results, list[str]]:
+    """Read a results folder; also returns what had to be left out, one line each.
+
+    Raises BenchError where there is no results folder, or no finished cell in it.
+    """
+    store = Store(root, read_only=True)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        records = list(store.records())
+        cases, histories = store.cases(), store.histories()
+        known = {info["key"] for info in store.pretrainings()}
+        used = {record.cell.pretraining for record in records}
+        curves = [
+            store.read_pretraining_history(key).assign(pretraining=key)
+            for key in sorted(known & used)
+        ]
+    left_out = list(dict.fromkeys(str(warning.message) for warning in caught))
+    folders = {record.key: store.folder(record.cell) for record in records}
+    results = Results(
+        cases=cases,
+        records=[record.model_dump(mode="json") for record in records],
+        histories=histories,
+        pretraining=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
+        slices=read_slices(folders),
+        paths={
+            key: (folder.relative_to(root) / "record.json").as_posix()
+            for key, folder in folders.items()
+        },
+    )
+    return results, left_out

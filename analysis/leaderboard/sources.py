@@ -1,0 +1,129 @@
+"""Where every number comes from: one row per record, and what the page says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from medssl_bench.analysis.leaderboard.marks import Mark, short
+from medssl_bench.analysis.leaderboard.results import Results
+from medssl_bench.analysis.leaderboard.views import Row, Table, Value
+from medssl_bench.analysis.tables import shots_order
+
+COLUMNS = [
+    "Method",
+    "Task",
+    "Shots",
+    "Draw",
+    "Seed",
+    "Weights",
+    "Labelled cases",
+    "Leaks",
+    "Source",
+    "Device",
+    "Precision",
+    "Threads",
+    "Wall time",
+    "Finished (UTC)",
+    "Record",
+]
+HINTS = {
+    "Weights": "SHA-256 of the weights that were tested",
+    "Labelled cases": "how many labelled cases were used, and the digest of the draw",
+    "Leaks": "test cases found in the pretraining corpus",
+    "Source": "git commit; + where the checkout had changes",
+}
+
+
+def source_table(results: Results, marks: Mapping[str, Mark]) -> Table:
+    """Return the table of all records, in the order of task, shots, method, draw, seed."""
+    rows = [
+        _row(record, results.paths.get(record["key"], ""), marks)
+        for record in sorted(results.records, key=_order)
+    ]
+    caption = "One row for each finished cell; every digest in full in its record and in its title"
+    return Table("sources-table", caption, COLUMNS, rows, hints=HINTS)
+
+
+def _order(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    cell = record["cell"]
+    return (cell["task"], shots_order(cell["shots"]), cell["method"], cell["draw"], cell["seed"])
+
+
+def _row(record: Mapping[str, Any], path: str, marks: Mapping[str, Mark]) -> Row:
+    cell, machine, draw = record["cell"], record["machine"], record["draw"]
+    kind, amount = shots_order(cell["shots"])
+    git, leaks, hours = record["git"], record["leaks"], record["cost"]["wall_hours"]
+    return Row(
+        cell["method"],
+        marks[cell["method"]],
+        [
+            Value(cell["task"], cell["task"]),
+            Value(cell["shots"], kind * 1e9 + amount),
+            Value(str(cell["draw"]), cell["draw"]),
+            Value(str(cell["seed"]), cell["seed"]),
+            Value(short(record["digests"]["weights"]), record["digests"]["weights"]),
+            Value(
+                str(draw["labelled_total"]), draw["labelled_total"],
+                note=f"draw {short(draw['digest'])}",
+            ),
+            Value(str(len(leaks["found"])), len(leaks["found"]))
+            if leaks["checked"]
+            else Value(missing="nobody looked"),
+            Value(short(git["sha"]) + "+" * git["dirty"], git["sha"])
+            if git
+            else Value(missing="installed from a wheel; see the version"),
+            Value(machine["device"], machine["device"], note=machine["instruction_set"]),
+            Value(machine["precision"], machine["precision"]),
+            Value(str(machine["threads"]), machine["threads"]),
+            Value(duration(hours), hours),
+            Value(record["finished"][:16].replace("T", " "), record["finished"]),
+            Value(path or short(record["key"]), path, note=f"key {short(record['key'])}"),
+        ],
+    )  # fmt: skip
+
+
+def duration(hours: float) -> str:
+    """Write hours as ``1 h 05 min``, ``4 min 10 s`` or ``12 s``."""
+    seconds = round(hours * 3600)
+    if seconds >= 3600:
+        return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+    return f"{seconds // 60} min {seconds % 60:02d} s" if seconds >= 60 else f"{seconds} s"
+
+
+def facts(results: Results, board: pd.DataFrame, version: str) -> dict[str, str]:
+    """Say what the page is made of: profile, corpus, backbone, cells, cost, versions."""
+    records = results.records
+
+    def names(values: Sequence[Any]) -> str:
+        return ", ".join(sorted({str(value) for value in values if value is not None})) or "none"
+
+    def libraries(name: str) -> str:
+        return names([record["libraries"].get(name) for record in records])
+
+    wall = sum(record["cost"]["wall_hours"] for record in records)
+    return {
+        "Profile": names([record["profile"] for record in records]),
+        "Corpus": names([record["corpus"] for record in records]),
+        "Backbone": names([record["cell"]["backbone"] for record in records]),
+        "Methods": names([record["cell"]["method"] for record in records]),
+        "Tasks": names([record["cell"]["task"] for record in records]),
+        "Finished cells": str(len(records)),
+        "Test cases": f"{results.cases.groupby('task')['case'].nunique().sum()} in all tasks",
+        "Time of the cells": duration(wall),
+        "medssl-bench": version,
+        "torch": libraries("torch"),
+        "MONAI": libraries("monai"),
+    }
+
+
+def definitions(results: Results) -> list[tuple[str, str]]:
+    """Return every metric's definition as recorded; one that changed is listed in each version."""
+    found = {
+        (metric, text)
+        for record in results.records
+        for metric, text in record["definitions"].items()
+    }
+    return sorted(found)

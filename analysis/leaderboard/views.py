@@ -1,0 +1,229 @@
+"""Numbers to text: what stands in each table of the page, and why a cell is empty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medssl_bench.analysis.leaderboard.marks import Mark, row_labels, short
+from medssl_bench.analysis.tables import IDENTITY
+
+ONE_RUN = "one run only; a spread needs at least two draws or seeds"
+NO_TARGET = "no target is present in any reference"
+FEW_CASES = "an interval needs at least two test cases"
+
+
+@dataclass(frozen=True)
+class Value:
+    """Text of a table cell, the number it is sorted by, and the reason where it is missing."""
+
+    text: str = ""
+    sort: float | str | None = None
+    missing: str = ""
+    note: str = ""
+    """Small print below."""
+    no_spread: str = ""
+    """Why a mean has no spread."""
+    bar: tuple[float, float, float] | None = None
+    """Interval and mean as shares of the column's width, for a drawn interval."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A table row: its label, its mark, and its cells."""
+
+    label: str
+    mark: Mark | None
+    cells: Sequence[Value]
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page; ``zero`` is where the drawn intervals have their zero, as a share."""
+
+    id: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    sorted_by: int | None = None
+    zero: float = 0.5
+    hints: Mapping[str, str] = field(default_factory=dict)
+
+
+def number(value: float, digits: int, signed: bool = False) -> str:
+    """Write a number with a true minus sign."""
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    return text.replace("-", "\u2212")
+
+
+def measured(mean: float, spread: float, digits: int) -> Value:
+    """Write mean and spread; a missing spread is said to be missing."""
+    if not math.isfinite(mean):
+        return Value(missing=NO_TARGET)
+    if not math.isfinite(spread):
+        return Value(number(mean, digits), mean, no_spread=ONE_RUN)
+    return Value(f"{number(mean, digits)} \u00b1 {number(spread, digits)}", mean)
+
+
+LEADERBOARD = [
+    "Method",
+    "Dice",
+    "Gain over scratch",
+    "HD95 (mm)",
+    "Missed",
+    "False",
+    "Runs",
+    "Cases",
+    "Backbone",
+    "Pretraining",
+    "Protocol",
+]
+HINTS = {
+    "Dice": "mean over test cases, seeds and draws, plus or minus the standard deviation over runs",
+    "Gain over scratch": "paired Dice difference with its 95 % bootstrap interval over draws and"
+    " test cases",
+    "HD95 (mm)": "95th percentile Hausdorff distance; a missed target counts as the image diagonal",
+    "Missed": "targets in the reference of which nothing was predicted, over all runs",
+    "False": "targets absent from the reference that were predicted nevertheless, over all runs",
+    "Runs": "draws \u00d7 seeds",
+    "Cases": "test cases with at least one target",
+    "Pretraining": "corpus, start of the key of the pretraining, and its seed",
+    "Protocol": "start of the digest of all settings that decide a result",
+}
+
+
+def leaderboard_tables(board: pd.DataFrame, marks: Mapping[str, Mark]) -> dict[str, list[Table]]:
+    """Return the tables of each task, one for each number of shots."""
+    tables: dict[str, list[Table]] = {}
+    groups = board.groupby(["task", "shots"], sort=False)
+    for index, ((task, shots), rows) in enumerate(groups):
+        records = rows.to_dict("records")
+        low, high = _range(rows)
+        table = Table(
+            id=f"board-{index}",
+            caption=f"{task}, {shots_text(str(shots))}",
+            columns=LEADERBOARD,
+            rows=[
+                _leaderboard_row(one, marks[one["method"]], position == 0, low, high)
+                for position, one in enumerate(records)
+            ],
+            sorted_by=LEADERBOARD.index("Dice"),
+            zero=-low / (high - low),
+            hints=HINTS,
+        )
+        tables.setdefault(str(task), []).append(table)
+    return tables
+
+
+def shots_text(shots: str) -> str:
+    """Say the number of shots in words."""
+    if shots == "full":
+        return "all labelled cases"
+    if shots.endswith("%"):
+        return f"{shots} of the labelled cases"
+    return f"{shots} labelled case{'' if shots == '1' else 's'}"
+
+
+def _leaderboard_row(
+    one: Mapping[str, Any], mark: Mark, best: bool, low: float, high: float
+) -> Row:
+    runs = int(one["n_runs"])
+    draws, seeds = int(one["n_draws"]), int(one["n_seeds"])
+    plan = (
+        f"{draws} \u00d7 {seeds}" if draws * seeds == runs else f"{runs} of {draws} \u00d7 {seeds}"
+    )
+    origin = [short(one["pretraining"])]
+    if one["pretrain_seed"]:
+        origin.append(f"seed {one['pretrain_seed']}")
+    cells = [
+        measured(one["dice"], one["dice_sd"], 3),
+        _gain(one, low, high),
+        measured(one["hd95"], one["hd95_sd"], 1),
+        share(one["misses"], one["present"], NO_TARGET),
+        share(one["false_positives"], one["absent"], "every target is present in every reference"),
+        Value(plan, runs),
+        Value(str(int(one["n_cases"])), int(one["n_cases"])),
+        Value(one["backbone"], one["backbone"]),
+        _word(one["corpus"], "not pretrained", ", ".join(origin)),
+        Value(short(one["protocol"]), one["protocol"], note=one["profile"]),
+    ]
+    return Row(one["method"], mark, cells, best)
+
+
+def share(count: float, total: float, nothing: str) -> Value:
+    """Write ``count of total``; missing where there was nothing to count."""
+    if total == 0:
+        return Value(missing=nothing)
+    return Value(f"{int(count)} of {int(total)}", count / total)
+
+
+def _word(text: str, missing: str, note: str = "") -> Value:
+    return Value(text, text, note=note) if text not in ("", "none") else Value(missing=missing)
+
+
+def _gain(one: Mapping[str, Any], low: float, high: float) -> Value:
+    if one["gain_missing"]:
+        return Value(missing=one["gain_missing"])
+    draws, cases = int(one["gain_draws"]), int(one["gain_cases"])
+    n = f"{draws} draw{'s' * (draws != 1)} \u00d7 {cases} case{'s' * (cases != 1)}"
+    ends = np.array([one["gain_low"], one["gain"], one["gain_high"]])
+    text = number(one["gain"], 3, signed=True)
+    if not np.isfinite(ends).all():
+        return Value(text, one["gain"], note=f"{n}; {FEW_CASES}")
+    limits = f"[{number(ends[0], 3, signed=True)}, {number(ends[2], 3, signed=True)}]"
+    places = (ends - low) / (high - low)
+    bar = (float(places[0]), float(places[1]), float(places[2]))
+    return Value(f"{text} {limits}", one["gain"], note=n, bar=bar)
+
+
+def _range(rows: pd.DataFrame) -> tuple[float, float]:
+    """Return the span of all intervals of a table, zero included, with a margin."""
+    ends = rows[["gain", "gain_low", "gain_high"]].to_numpy(float)
+    ends = np.append(ends[np.isfinite(ends)], 0.0)
+    margin = max(0.05 * float(np.ptp(ends)), 1e-6)
+    return float(ends.min()) - margin, float(ends.max()) + margin
+
+
+def target_tables(
+    targets: pd.DataFrame, order: Mapping[str, Sequence[str]]
+) -> dict[str, list[Table]]:
+    """Return the tables of each task: a row per target, a column per board row."""
+    tables: dict[str, list[Table]] = {}
+    groups = targets.groupby(["task", "shots"], sort=False)
+    for index, ((task, shots), rows) in enumerate(groups):
+        keys = rows[IDENTITY].drop_duplicates().sort_values(IDENTITY).to_dict("records")
+        found = {
+            (row["target"], *(row[name] for name in IDENTITY)): row
+            for row in rows.to_dict("records")
+        }
+        body = [
+            Row(
+                str(target),
+                None,
+                [
+                    _target_cell(found.get((target, *(key[name] for name in IDENTITY))))
+                    for key in keys
+                ],
+            )
+            for target in order[str(task)]
+        ]
+        columns = ["Target", *row_labels(keys)]
+        caption = f"{task}, {shots_text(str(shots))}"
+        tables.setdefault(str(task), []).append(Table(f"target-{index}", caption, columns, body))
+    return tables
+
+
+def _target_cell(row: Mapping[str, Any] | None) -> Value:
+    if row is None:
+        return Value(missing="not measured for this row")
+    value = measured(row["dice"], row["dice_sd"], 3)
+    if value.missing:
+        return value
+    note = f"{number(row['hd95'], 1)} mm, {int(row['misses'])} of {int(row['present'])} missed"
+    return replace(value, note=note)

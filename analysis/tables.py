@@ -1,0 +1,228 @@
+"""The leaderboard, computed from the case table alone.
+
+Order of aggregation: targets of a case -> cases of a run -> seeds of a draw -> draws. A run is one
+(draw, seed). Only targets present in the reference count towards Dice and HD95; false organs are
+counted apart. A missed target scores Dice 0 and, as its distance, the image's physical diagonal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from medssl_bench.analysis.statistics import paired_interval
+from medssl_bench.errors import BenchError
+
+BASELINE = "scratch"
+IDENTITY = ["method", "backbone", "corpus", "pretraining", "pretrain_seed", "profile", "protocol"]
+"""What makes a row of its own; nothing that differs in any of these is ever averaged."""
+ROW = [*IDENTITY, "task", "shots"]
+RUN = [*ROW, "draw", "seed"]
+STATUSES = ("ok", "both_empty", "pred_empty", "ref_empty")
+COMPARABLE = ["task", "shots", "backbone", "protocol", "profile"]
+"""What a method and the baseline must share before their difference is taken."""
+
+
+def shots_order(shots: str) -> tuple[int, float]:
+    """Sort key of shots: counts, then shares, then ``full``."""
+    if shots == "full":
+        return (2, 0.0)
+    if shots.endswith("%"):
+        return (1, float(shots[:-1]))
+    return (0, float(shots))
+
+
+def prepare(cases: pd.DataFrame) -> pd.DataFrame:
+    """Check a case table and add what aggregation needs, one row per (run, case, target).
+
+    Adds ``present`` (target in the reference), ``miss`` (present, none predicted), ``false``
+    (absent, yet predicted), and replaces ``dice`` and ``hd95`` (mm) by the values that count:
+    the diagonal for a miss, NaN for a target that is absent. Raises BenchError where the table
+    contradicts itself.
+    """
+    needed = [*RUN, "case", "target", "dice", "hd95", "status", "diagonal_mm"]
+    lacking = [column for column in needed if column not in cases.columns]
+    if lacking:
+        raise BenchError(f"case table: no column {', '.join(lacking)}")
+    table = cases[needed].copy()
+    keys = [*RUN, "case", "target"]
+    table = as_words(table, keys)
+    unknown = sorted(set(table["status"]) - set(STATUSES))
+    if unknown:
+        raise BenchError(f"case table: unknown status {unknown[0]!r}; known: {', '.join(STATUSES)}")
+    twice = table.duplicated(keys)
+    if twice.any():
+        row = table[twice].iloc[0]
+        raise BenchError(
+            f"case table: {row['method']} on {row['task']}, {row['shots']} shots, draw"
+            f" {row['draw']}, seed {row['seed']}: case {row['case']!r}, target {row['target']!r}"
+            " stands twice"
+        )
+    status = table["status"]
+    table["miss"] = status == "pred_empty"
+    table["false"] = status == "ref_empty"
+    table["present"] = table["miss"] | (status == "ok")
+    table["hd95"] = table["hd95"].where(~table["miss"], table["diagonal_mm"]).astype(float)
+    for name in ("dice", "hd95"):
+        table[name] = table[name].where(table["present"])
+        wrong = table["present"] & ~np.isfinite(table[name].astype(float))
+        if wrong.any():
+            row = table[wrong].iloc[0]
+            raise BenchError(
+                f"case table: {row['method']} on {row['task']}: case {row['case']!r}, target"
+                f" {row['target']!r} has status {row['status']} but no {name}"
+                + (" (its diagonal_mm is missing)" if name == "hd95" and row["miss"] else "")
+            )
+    return table
+
+
+def as_words(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the table with these columns as text: missing is empty, 1.0 is ``1``."""
+    words = {}
+    for name in columns:
+        codes, values = pd.factorize(table[name], use_na_sentinel=False)
+        words[name] = np.array([_word(value) for value in values], dtype=object)[codes]
+    return table.assign(**words)
+
+
+def _word(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def case_scores(prepared: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Average the present targets of each case; one row per (run, case) and ``by``."""
+    groups = prepared.groupby([*RUN, *by, "case"], sort=False)
+    return groups.agg(
+        dice=("dice", "mean"),
+        hd95=("hd95", "mean"),
+        present=("present", "sum"),
+        misses=("miss", "sum"),
+        targets=("target", "size"),
+        false_positives=("false", "sum"),
+    ).reset_index()
+
+
+def run_scores(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Average the test cases of each run; cases without any present target do not count."""
+    groups = scores.assign(scored=scores["present"] > 0).groupby([*RUN, *by], sort=False)
+    return groups.agg(
+        dice=("dice", "mean"),
+        hd95=("hd95", "mean"),
+        n_cases=("scored", "sum"),
+        present=("present", "sum"),
+        misses=("misses", "sum"),
+        absent=("targets", "sum"),
+        false_positives=("false_positives", "sum"),
+    ).reset_index()
+
+
+def summarise_runs(runs: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Average runs over seeds, then over draws; spread is the standard deviation over runs.
+
+    With one run there is no spread (NaN), never a spread of zero.
+    """
+    keys = [*ROW, *by]
+    draws = runs.groupby([*keys, "draw"], sort=False)[["dice", "hd95"]].mean()
+    means = draws.groupby(keys, sort=False).mean()
+    groups = runs.groupby(keys, sort=False)
+    rest = groups.agg(
+        dice_sd=("dice", "std"),
+        hd95_sd=("hd95", "std"),
+        n_runs=("dice", "size"),
+        n_draws=("draw", "nunique"),
+        n_seeds=("seed", "nunique"),
+        n_cases=("n_cases", "max"),
+        present=("present", "sum"),
+        misses=("misses", "sum"),
+        absent=("absent", "sum"),
+        false_positives=("false_positives", "sum"),
+    )
+    rest["absent"] -= rest["present"]
+    return means.join(rest).reset_index()
+
+
+def leaderboard(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per (identity, task, shots), best Dice first within each task and shots.
+
+    Columns: ``dice``, ``dice_sd``, ``hd95``, ``hd95_sd`` (mm), ``n_runs``, ``n_draws``,
+    ``n_seeds``, ``n_cases``, ``present`` and ``misses`` (targets, over all runs), ``absent`` and
+    ``false_positives``, and the paired Dice difference to the baseline with its 95 % interval:
+    ``gain``, ``gain_low``, ``gain_high``, ``gain_draws``, ``gain_cases``, ``gain_missing`` (why
+    there is none).
+    """
+    scores = case_scores(prepare(cases))
+    table = summarise_runs(run_scores(scores))
+    gains = [_gain(row, table, scores) for row in table.to_dict("records")]
+    table = table.join(pd.DataFrame(gains, index=table.index))
+    return _sort(table)
+
+
+def target_table(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per (identity, task, shots, target), with the columns of a summary."""
+    scores = case_scores(prepare(cases), by=["target"])
+    runs = run_scores(scores, by=["target"])
+    return _sort(summarise_runs(runs, by=["target"]))
+
+
+def target_order(cases: pd.DataFrame) -> dict[str, list[str]]:
+    """Return each task's targets in the order of its classes, which is that of the case table."""
+    pairs = cases[["task", "target"]].drop_duplicates().astype(str)
+    return {str(task): list(rows["target"]) for task, rows in pairs.groupby("task", sort=False)}
+
+
+def _sort(table: pd.DataFrame) -> pd.DataFrame:
+    order = table["shots"].map(shots_order)
+    return (
+        table.assign(_order=order)
+        .sort_values(
+            ["task", "_order", "dice", *IDENTITY], ascending=[True, True, False, *[True] * 7]
+        )
+        .drop(columns="_order")
+        .reset_index(drop=True)
+    )
+
+
+def _gain(row: dict[str, object], table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, object]:
+    """Pair a row with the baseline's row by draw and case, seeds averaged first."""
+    if row["method"] == BASELINE:
+        return _no_gain("this row is the baseline")
+    alike = np.logical_and.reduce([table[key] == row[key] for key in COMPARABLE])
+    found = table[alike & (table["method"] == BASELINE)]
+    if len(found) != 1:
+        count = "no" if found.empty else f"{len(found)}"
+        return _no_gain(f"{count} {BASELINE} row of the same task, shots, backbone and protocol")
+    ours, theirs = (_grid(scores, one) for one in (row, found.iloc[0].to_dict()))
+    if not ours.index.equals(theirs.index):
+        return _no_gain(f"{BASELINE} was run on other draws")
+    if not ours.columns.equals(theirs.columns):
+        return _no_gain(f"{BASELINE} was measured on other cases")
+    difference = (ours - theirs).to_numpy()
+    if difference.size == 0 or not np.isfinite(difference).all():
+        return _no_gain("draws were measured on different cases")
+    interval = paired_interval(difference)
+    return {
+        "gain": interval.mean,
+        "gain_low": interval.low,
+        "gain_high": interval.high,
+        "gain_draws": interval.n_draws,
+        "gain_cases": interval.n_cases,
+        "gain_missing": "",
+    }
+
+
+def _no_gain(reason: str) -> dict[str, object]:
+    empty = dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
+    return {**empty, "gain_draws": 0, "gain_cases": 0, "gain_missing": reason}
+
+
+def _grid(scores: pd.DataFrame, row: dict[str, object]) -> pd.DataFrame:
+    """Return Dice as ``(draws, cases)``, averaged over seeds, for one leaderboard row."""
+    mine = np.logical_and.reduce([scores[key] == row[key] for key in ROW])
+    found = scores[mine & (scores["present"] > 0)]
+    return found.groupby(["draw", "case"])["dice"].mean().unstack("case")
