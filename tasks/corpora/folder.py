@@ -34,6 +34,8 @@ class CorpusFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     modality: str | dict[str, str] = Field(default_factory=dict)
     """One for the whole tree, or glob -> modality, the first match counts: ``{"t2/**": MR}``."""
+    exclude: tuple[str, ...] = ("**/label*/**",)
+    """Globs of what is no scan; label maps in folders such as ``labelsTr`` by default."""
     patient: str | None = None
     """Regular expression on a volume's path within the tree; its first group is the patient."""
     intensity: dict[str, Intensity] = Field(default_factory=dict)
@@ -70,6 +72,11 @@ class CorpusFile(BaseModel):
                 return _canonical(modality)
         return None
 
+    def excludes(self, folder: Path, path: Path) -> bool:
+        """Tell whether a volume is left out of the corpus."""
+        inside = path.relative_to(folder).as_posix()
+        return any(expression(pattern).fullmatch(inside) for pattern in self.exclude)
+
     def own_preprocessing(self) -> dict[str, Preprocessing]:
         """Return how the modalities are scaled of which the file says anything."""
         return {
@@ -96,7 +103,8 @@ class FolderCorpus(Corpus):
         found: dict[str, Case] = {}
         for folder, file in zip(self.folders, self.files, strict=True):
             prefix = f"{self._title(folder)}/" if len(self.folders) > 1 else ""
-            cases = [case for path in find_volumes(folder) for case in _cases(folder, path, file)]
+            paths = [path for path in find_volumes(folder) if not file.excludes(folder, path)]
+            cases = [case for path in paths for case in _cases(folder, path, file)]
             if not cases:
                 raise DataError(f"{self.name}: no volume below {folder}")
             for case in cases:
