@@ -18,9 +18,7 @@ from scipy import ndimage
 
 from medssl_bench.data.phantoms import PhantomSource, phantom_seeds, sources, write_nifti
 from medssl_bench.data.phantoms.acquisition import acquire
-from medssl_bench.data.phantoms.fields import Grid, generator, smooth_field
-from medssl_bench.data.phantoms.frame import Frame
-from medssl_bench.data.phantoms.shapes import ellipsoid, tube
+from medssl_bench.data.phantoms.fields import Grid
 from medssl_bench.data.volume import Source, Volume
 from medssl_bench.registry import corpora, tasks
 from medssl_bench.task import Case, Corpus, Task
@@ -314,40 +312,6 @@ def test_noise_has_no_structure_where_a_phantom_has():
     assert min(_neighbour_correlation(phantom)) > 0.9
     assert noise.std() == pytest.approx(phantom.std(), rel=0.15)
     assert noise.mean() == pytest.approx(phantom.mean(), rel=0.25)
-
-
-def test_smooth_field_has_mean_0_variance_1_and_its_scale():
-    grid = Grid((60, 60, 60), (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
-    field = smooth_field(generator("test"), grid, 9.0)
-    assert abs(field.mean()) < 0.05
-    assert field.var() == pytest.approx(1, abs=0.06)
-    near = (field[1:] * field[:-1]).mean()
-    far = (field[12:] * field[:-12]).mean()
-    assert near > 0.8 and abs(far) < 0.05
-
-
-def test_distances_of_sphere_and_capsule_are_exact():
-    x, y, z = np.meshgrid(*[np.linspace(-30, 30, 13, dtype=np.float32)] * 3, indexing="ij")
-    away = np.sqrt((x - 3) ** 2 + (y - 1) ** 2 + (z + 2) ** 2)
-    np.testing.assert_allclose(
-        ellipsoid((x, y, z), (3, 1, -2), (12, 12, 12), (0.3, 0.2, 0.1)), away - 12, atol=1e-4
-    )
-    points = np.linspace((-10, 0, 0), (10, 5, 0), 2001)
-    brute = np.min(
-        [np.sqrt((x - a) ** 2 + (y - b) ** 2 + (z - c) ** 2) for a, b, c in points[::20]], axis=0
-    )
-    capsule = tube((x, y, z), [(-10, 0, 0), (10, 5, 0)], [4, 4])
-    np.testing.assert_allclose(capsule, brute - 4, atol=0.02)
-
-
-def test_partial_volume_keeps_the_volume_of_a_sphere():
-    grid = Grid((40, 40, 30), (3.0, 3.0, 4.0), (-60.0, -60.0, -60.0))
-    frame = Frame(1, grid)
-    x, y, z = np.meshgrid(*grid.axes, indexing="ij", sparse=True)
-    cover = frame.cover(ellipsoid((x, y, z), (0, 0, 0), (25, 25, 25)))
-    assert cover.min() == 0 and cover.max() == 1
-    assert ((cover > 0.05) & (cover < 0.95)).sum() > 300
-    assert cover.sum() * 36 == pytest.approx(4 / 3 * np.pi * 25**3, rel=0.01)
 
 
 def test_other_words_give_other_seeds():

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medssl_bench.digest import seed_from
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+"""Values on a grid or a part of it; float32 throughout."""
 Box = tuple[slice, slice, slice]
 
 _SPLINE_STD = 0.69**3

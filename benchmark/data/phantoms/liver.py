@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from medssl_bench.data.phantoms.fields import Box, Field
+from medssl_bench.data.phantoms.fields import Field
 from medssl_bench.data.phantoms.frame import Frame, Layer
 from medssl_bench.data.phantoms.shapes import (
     Point,
@@ -40,42 +40,34 @@ def layers(frame: Frame, body: Trunk) -> Iterator[Layer]:
     shape = without(shape, ellipsoid(at, moved(rng, (40, 40, -52), 6), (60, 40, 30)), 12)
     shape = np.maximum(shape + 1.6 * frame.bumps[box], body.abdomen(box, 3.5))
     yield frame.layer("liver", box, shape, "liver")
+    liver = np.full(frame.grid.shape, 99, np.float32)
+    liver[box] = shape
     hilum: Point = (36.0, 8.0, 24.0)
     for tissue, root, width, count in (
         ("portal", hilum, 5.0, 6),
         ("vein", (18.0, -16.0, 66.0), 4.5, 5),
     ):
         for _ in range(count):
-            yield from _branch(frame, rng, box, shape, tissue, root, width)
+            yield from _branch(frame, rng, liver, tissue, root, width)
     yield from _gallbladder(frame, rng)
-    yield from _lesions(frame, box, shape)
+    yield from _lesions(frame, liver)
 
 
 def _branch(
     frame: Frame,
     rng: np.random.Generator,
-    liver_box: Box,
     liver: Field,
     tissue: str,
     root: Point,
     width: float,
 ) -> Iterator[Layer]:
-    """A vessel from ``root`` to somewhere in the liver; it stays part of the liver's label."""
+    """Yield a vessel from ``root`` to somewhere in the liver; it stays part of the liver's label."""
     tip = rng.uniform((-30, -40, 0), (125, 60, 80))
     middle = 0.5 * (np.asarray(root) + tip) + rng.normal(0, 7, 3)
     path = curve([root, *((float(x), float(y), float(z)) for x, y, z in (middle, tip))], 3)
     box = frame.box(*bounds(path, width + 1))
-    inside = tuple(
-        slice(max(a.start, b.start), min(a.stop, b.stop))
-        for a, b in zip(box, liver_box, strict=True)
-    )
-    part = (inside[0], inside[1], inside[2])
-    local = tuple(
-        slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, liver_box, strict=True)
-    )
-    vessel = tube(frame.at(part), path, taper([width, 0.6 * width, 1.5], len(path)))
-    within = liver[local[0], local[1], local[2]] + 2.0
-    yield frame.layer(tissue, part, np.maximum(vessel, within), None)
+    vessel = tube(frame.at(box), path, taper([width, 0.6 * width, 1.5], len(path)))
+    yield frame.layer(tissue, box, np.maximum(vessel, liver[box] + 2), None)
 
 
 def _gallbladder(frame: Frame, rng: np.random.Generator) -> Iterator[Layer]:
@@ -89,13 +81,13 @@ def _gallbladder(frame: Frame, rng: np.random.Generator) -> Iterator[Layer]:
     yield frame.layer("bile", box, shape + 2)
 
 
-def _lesions(frame: Frame, liver_box: Box, liver: Field) -> Iterator[Layer]:
+def _lesions(frame: Frame, liver: Field) -> Iterator[Layer]:
     """Yield liver lesions: in four subjects of five, one to four of 8 to 22 mm radius."""
     rng = frame.rng("lesions")
     if rng.random() < 0.2:
         return
     tissue = str(rng.choice(["metastasis", "metastasis", "hypervascular"]))
-    x, y, z = frame.at(liver_box)
+    x, y, z = frame.at(frame.grid.whole)
     for _ in range(int(rng.integers(1, 5))):
         radius = rng.uniform(8, 22)
         places = np.flatnonzero(liver < -0.6 * radius)
@@ -108,14 +100,7 @@ def _lesions(frame: Frame, liver_box: Box, liver: Field) -> Iterator[Layer]:
         box = frame.around(centre, radius * 1.4 + 3)
         at = frame.at(box)
         shape = ellipsoid(at, centre, (radii[0], radii[1], radii[2])) + 1.5 * frame.lobules[box]
-        shape = _inside(frame, shape, box, liver, liver_box)
+        shape = np.maximum(shape, liver[box] + 1)
         yield frame.layer(tissue, box, shape, "lesion")
         if radius > 13 and rng.random() < 0.6:
             yield frame.layer("necrosis", box, shape + 0.45 * radius, "lesion")
-
-
-def _inside(frame: Frame, shape: Field, box: Box, liver: Field, liver_box: Box) -> Field:
-    """Clip a shape on ``box`` by the liver, known on ``liver_box``."""
-    whole = np.full(frame.grid.shape, 99, np.float32)
-    whole[liver_box] = liver
-    return np.maximum(shape, whole[box] + 1)

@@ -20,7 +20,7 @@ def layers(frame: Frame) -> Iterator[Layer]:
 
 
 def _front_of_spine(z: float, gap: float) -> float:
-    return float(spine_y(np.float32(z))) + gap
+    return float(spine_y(np.array([z], np.float32))[0]) + gap
 
 
 def _pipe(
