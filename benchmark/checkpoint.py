@@ -85,7 +85,13 @@ def _write(path: Path, state: Any) -> None:
     import torch
 
     with path.open("xb") as stream:
-        torch.save(state, stream)
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:
+            # Closing the archive fails after a failed write, and hides what the disk said.
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
         stream.flush()
         os.fsync(stream.fileno())
 

@@ -103,6 +103,8 @@ def _cgroup_rooms() -> Iterator[int]:
 @cache
 def library_versions() -> dict[str, str]:
     """Return the versions of Python, of this package and of what it depends on."""
+    import torch
+
     versions = {
         "python": platform.python_version(),
         "medssl-bench": importlib.metadata.version("medssl-bench"),
@@ -112,6 +114,8 @@ def library_versions() -> dict[str, str]:
         name = re.match(r"[A-Za-z0-9._-]+", specifier)
         if name and "extra" not in marker:
             versions[name[0]] = importlib.metadata.version(name[0])
+    # With its build (+cpu, +cu130), which decides the kernels.
+    versions["torch"] = str(torch.__version__)
     return versions
 
 
