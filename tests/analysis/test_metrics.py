@@ -259,6 +259,17 @@ def test_a_label_outside_the_classes_belongs_to_none():
     assert case_metrics(ignored, prediction, (1, 1, 2), {1: "a", 2: "b"}) == every[:2]
 
 
+@pytest.mark.parametrize("classes", [{1: "a", 2: "b"}, {2: "b", 1: "a"}])
+@pytest.mark.parametrize("stray", [3, 255, 257, 1000, -1, -2, -255])
+def test_no_stray_label_turns_into_a_class(classes, stray):
+    reference, prediction = blobs(3, classes=2).astype(np.int16), blobs(4, classes=2)
+    with_stray = np.where(
+        (reference == 0) & (speckle(0, 0.1, reference.shape) == 1), stray, reference
+    )
+    expected = case_metrics(reference, prediction, (1, 1, 2), classes)
+    assert case_metrics(with_stray, prediction, (1, 1, 2), classes) == expected
+
+
 def test_more_than_255_classes():
     reference = np.arange(1, 513, dtype=np.int32).reshape(8, 8, 8)
     rows = case_metrics(reference, reference, (1, 1, 1), {n: f"c{n}" for n in range(1, 513)})
