@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,11 @@ class Requires:
     """False for scratch: there is nothing to pretrain."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a run stands, by global optimizer step (never by step within an epoch)."""
+class Progress(NamedTuple):
+    """Where a run stands, by global optimizer step (never by step within an epoch).
+
+    A named tuple, for Fabric refuses frozen dataclasses within a batch.
+    """
 
     step: int
     steps: int

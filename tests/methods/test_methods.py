@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from pydantic import TypeAdapter, ValidationError
 
 from medssl_bench.errors import BenchError
@@ -72,10 +73,14 @@ TRAINED = [name for name, entry in METHODS.items() if entry.info["requires"]["tr
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_step_is_finite_and_its_gradient_reaches_the_encoder(name, backbone):
-    method = build(name, backbone).train()
+    """As the pretraining stage runs it: through Fabric, under bf16 autocast."""
+    method = build(name, backbone)
+    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
+    model = fabric.setup(method).train()
     batch = batch_for(method)
-    losses = method(batch)
-    losses.total.backward()
+    losses = model(batch)
+    assert losses.total.dtype == torch.float32
+    fabric.backward(losses.total)
     assert torch.isfinite(losses.total)
     assert all(torch.isfinite(term) for term in losses.terms.values())
     reached = {
