@@ -44,6 +44,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "vessels": ("aorta", "inferior_vena_cava"),
 }
 
+SOURCE = "https://zenodo.org/records/7262581 (amos22.zip)"
+
 POOLS: dict[Literal["train", "test"], tuple[str, str]] = {
     "train": ("Tr", "training"),
     "test": ("Va", "validation"),
@@ -57,7 +59,7 @@ class Amos(Task):
     gall_bladder: Literal["small", "gi"] = "small"
     """Its organ group: paper 004 has it in ``small`` (Fig. 3) and in ``gi`` (section 4.1)."""
     licence: str = "stated as CC BY 4.0 and as CC BY-NC in different places; read the release"
-    access: str = "https://zenodo.org/records/7262581 (amos22.zip)"
+    access: str = SOURCE
 
     @model_validator(mode="before")
     @classmethod
@@ -124,8 +126,8 @@ def find_tree(root: Path | None, task: str) -> Path:
     """
     if root is None:
         raise DataError(
-            f"{task}: no data folder given; use --data DIR or BENCH_DATA with DIR/amos22;"
-            f" see `bench data status {task}`"
+            f"{task}: no data folder given; use --data DIR or BENCH_DATA with DIR/amos22 from"
+            f" {SOURCE}; see `bench data status {task}`"
         )
     inside = sorted(root.iterdir()) if root.is_dir() else []
     named = [folder for folder in inside if folder.name.lower() in ("amos22", "amos", task)]
@@ -134,7 +136,7 @@ def find_tree(root: Path | None, task: str) -> Path:
             return folder
     raise DataError(
         f"{task}: no cases under {root / 'imagesTr'}; expected amos22/imagesTr, labelsTr, imagesVa"
-        f" and labelsVa there; see `bench data status {task}`"
+        f" and labelsVa there, from {SOURCE}; see `bench data status {task}`"
     )
 
 
