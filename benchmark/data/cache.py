@@ -104,7 +104,7 @@ class VolumeCache:
 def disk_estimate(
     headers: Iterable[Header], preprocessing: Preprocessing, *, labelled: bool = False
 ) -> int:
-    """Return an upper bound in bytes of what these images will take in the cache.
+    """Return a cautious estimate in bytes of what these images will take in the cache.
 
     Two bytes for every working voxel, as if nothing could be compressed (scans shrink to between a
     third and two thirds of that). Labels shrink to a few per cent: a tenth is reckoned with.
