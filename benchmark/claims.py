@@ -126,12 +126,13 @@ class Claim:
         if not done:
             create_once(self._path.with_suffix(".released"), b"")
             return
-        away = temporary_name(self.folder)
         try:
-            self.folder.rename(away)
+            self.folder.rename(temporary_name(self.folder))
         except FileNotFoundError:
             return
-        shutil.rmtree(away, ignore_errors=True)
+        # Hidden folders are finished work, this one's and what killed processes left.
+        for away in self.folder.parent.glob(".*"):
+            shutil.rmtree(away, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

@@ -79,6 +79,8 @@ def test_one_owner_at_a_time(tmp_path: Path) -> None:
 def test_done_work_leaves_nothing(tmp_path: Path) -> None:
     claim = must_acquire(tmp_path)
     (claim.checkpoint_folder / "weights").write_text("x")
+    half_removed = tmp_path / ".earlier.0123"
+    half_removed.mkdir()
     claim.release(done=True)
     claim.release(done=True)
     assert list(tmp_path.iterdir()) == []
