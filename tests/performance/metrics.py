@@ -56,8 +56,11 @@ def with_monai(first: torch.Tensor, second: torch.Tensor) -> NDArray[np.float64]
     """Return Dice and HD95 ``(15, 2)``; making the one-hot ``(1, 16, X, Y, Z)`` is not timed."""
     dice = DiceMetric(include_background=False, reduction="none")
     distance = HausdorffDistanceMetric(include_background=False, percentile=95, reduction="none")
-    values = [dice(second, first)[0], distance(second, first, spacing=SPACING)[0]]
-    return torch.stack(values, dim=1).double().numpy()
+    values = [
+        np.asarray(dice(second, first)[0]),
+        np.asarray(distance(second, first, spacing=SPACING)[0]),
+    ]
+    return np.stack(values, axis=1).astype(np.float64)
 
 
 def as_one_hot(labels: Labels) -> torch.Tensor:
