@@ -61,7 +61,7 @@ def _branch(
     root: Point,
     width: float,
 ) -> Iterator[Layer]:
-    """Yield a vessel from ``root`` to somewhere in the liver; it stays part of the liver's label."""
+    """Yield a vessel from ``root`` into the liver; it stays part of the liver's label."""
     tip = rng.uniform((-30, -40, 0), (125, 60, 80))
     middle = 0.5 * (np.asarray(root) + tip) + rng.normal(0, 7, 3)
     path = curve([root, *((float(x), float(y), float(z)) for x, y, z in (middle, tip))], 3)
