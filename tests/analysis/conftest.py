@@ -145,3 +145,8 @@ def results_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for shots, draw in (("5", 0), ("5", 1), ("full", 0)):
                 write_cell(store, method, task, shots, draw)
     return root
+
+
+@pytest.fixture(scope="session")
+def case_table(results_folder: Path) -> pd.DataFrame:
+    return Store(results_folder, read_only=True).cases()

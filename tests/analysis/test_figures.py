@@ -1,0 +1,133 @@
+"""Figures are valid SVG, say what they show, and can stand many to a page."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medssl_bench.analysis.figures import Line, curve, dice_against_shots, inline, loss_curves
+from medssl_bench.analysis.leaderboard.marks import (
+    COLOURS,
+    MARKERS,
+    SHAPES,
+    Mark,
+    method_marks,
+    row_labels,
+    short,
+)
+from medssl_bench.analysis.leaderboard.plots import plot_shots
+from medssl_bench.analysis.tables import IDENTITY, leaderboard
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def line(label: str = "smit") -> Line:
+    mark = Mark(COLOURS[0], "o")
+    return Line(label, mark, np.array([0.0, 1.0]), np.array([0.5, 0.7]), np.array([0.1, np.nan]))
+
+
+def texts(svg: str) -> list[str]:
+    return ["".join(node.itertext()) for node in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_figure_has_title_description_axes_and_legend() -> None:
+    svg = dice_against_shots("phantom_ct", ["5", "full"], [line()])
+    root = ElementTree.fromstring(svg)
+    assert root.get("role") == "img"
+    assert root.findtext(f"{SVG}title") == "phantom_ct"
+    assert "smit: 0.500 at 5, 0.700 at full" in (root.findtext(f"{SVG}desc") or "")
+    assert {"5", "full", "smit", "Shots (labelled training cases)"} <= set(texts(svg))
+
+
+@pytest.mark.parametrize("name", ["<script>", "$x_1$", "_hidden", "a & b", "--> <!--", "%s{}"])
+def test_any_name_is_text(name: str) -> None:
+    svg = loss_curves(name, [line(name)])
+    assert name in [text.removeprefix("\u200b") for text in texts(svg)]
+    assert not list(ElementTree.fromstring(svg).iter(f"{SVG}script"))
+
+
+def test_the_same_figure_is_the_same_file() -> None:
+    first, second = (dice_against_shots("t", ["5", "full"], [line()]) for _ in range(2))
+    assert first == second
+
+
+def test_inlined_figures_share_no_id_and_follow_the_page() -> None:
+    svg = dice_against_shots("t", ["5", "full"], [line()])
+    one, two = inline(svg, "one"), inline(svg, "two")
+    names = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
+    assert names[0] and not names[0] & names[1]
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', one))
+    assert used and used <= names[0]
+    assert "currentColor" in one and "var(--grid)" in one and "<?xml" not in one
+    ElementTree.fromstring(one)
+
+
+def test_curve_averages_within_a_run_before_the_spread_over_runs() -> None:
+    runs = [
+        pd.DataFrame({"step": range(1000), "loss": 1.0 + run, "_run": str(run)}) for run in (0, 1)
+    ]
+    step, mean, spread = curve(pd.concat(runs), "loss", points=50)
+    assert len(step) == 50 and np.all(np.diff(step) > 0)
+    assert np.allclose(mean, 1.5) and np.allclose(spread, np.std([1, 2], ddof=1))
+
+
+def test_curve_of_one_run_has_no_spread() -> None:
+    run = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5], "_run": "0"})
+    assert np.isnan(curve(run, "loss")[2]).all()
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_colours_can_be_seen_on_white_and_on_black() -> None:
+    for colour in COLOURS:
+        assert 1.05 / (luminance(colour) + 0.05) >= 3, colour
+        assert (luminance(colour) + 0.05) / (luminance("#0f1318") + 0.05) >= 3, colour
+
+
+def test_marks_do_not_depend_on_what_is_in_the_results() -> None:
+    order = ["scratch", "simmim", "smit"]
+    few = method_marks(["smit"], order, "scratch")
+    many = method_marks(["smit", "plugin", "simmim"], order, "scratch")
+    assert few["smit"] == many["smit"] and few["scratch"] == many["scratch"]
+    assert len(set(many.values())) == len(many)
+
+
+def test_every_marker_has_a_shape() -> None:
+    assert set(MARKERS) == set(SHAPES)
+    assert len(set(method_marks([], [f"m{i}" for i in range(40)], "scratch").values())) == 41
+
+
+def identity(**changes: str) -> dict[str, str]:
+    return {**dict.fromkeys(IDENTITY, "x"), "method": "simmim", **changes}
+
+
+def test_labels_add_only_what_tells_rows_apart() -> None:
+    digests = [letter * 64 for letter in "ab"]
+    rows = [
+        identity(corpus="ct", pretraining=digests[0]),
+        identity(corpus="noise", pretraining=digests[1]),
+        identity(method="smit"),
+    ]
+    assert row_labels(rows) == ["simmim (corpus ct)", "simmim (corpus noise)", "smit"]
+    rows = [identity(protocol=one) for one in digests]
+    assert row_labels(rows) == ["simmim (protocol aaaaaaaa)", "simmim (protocol bbbbbbbb)"]
+
+
+def test_only_digests_are_shortened() -> None:
+    assert short("ab" * 32) == "abababab" and short("phantom_ct") == "phantom_ct"
+
+
+def test_variants_of_a_method_are_lines_of_their_own(case_table: pd.DataFrame) -> None:
+    noise = case_table[case_table["method"] == "simmim"].assign(corpus="noise", pretraining="n")
+    board = leaderboard(pd.concat([case_table, noise]))
+    marks = method_marks(board["method"], [], "scratch")
+    words = texts(plot_shots(board, marks)[0].svg)
+    assert {"simmim (corpus noise)", "simmim (corpus phantom_ct)", "smit", "scratch"} <= set(words)

@@ -1,0 +1,182 @@
+"""The page is one safe file, and says the numbers that the tables beside it say."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from medssl_bench.analysis.leaderboard.page import build_report
+from medssl_bench.analysis.tables import leaderboard
+from medssl_bench.errors import BenchError
+from medssl_bench.record import Cell
+from medssl_bench.store import Store
+
+from .conftest import make_cases, make_history, make_record
+
+MOMENT = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Collects what tests ask of a page, and fails on tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes another tag"
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def report(results_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_report(results_folder, tmp_path_factory.mktemp("report"), MOMENT)
+
+
+@pytest.fixture(scope="module")
+def text(report: Path) -> str:
+    return report.read_text(encoding="utf-8")
+
+
+def test_page_is_whole_and_its_ids_are_unique(text: str) -> None:
+    page = Page(text)
+    ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    links = [str(one["href"])[1:] for one in page.all("a") if str(one["href"]).startswith("#")]
+    assert links and set(links) <= set(ids)
+
+
+def test_page_loads_nothing(text: str) -> None:
+    page = Page(text)
+    loaded = [
+        str(value)
+        for tag, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "srcset", "poster", "data", "xlink:href")
+        or (name == "href" and tag != "a")
+    ]
+    assert loaded and all(value.startswith(("data:", "#")) for value in loaded)
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert "default-src 'none'" in text
+
+
+def test_page_without_data_is_small(text: str) -> None:
+    bare = re.sub(r"data:image/png;base64,[^\"]+", "", text)
+    bare = re.sub(r"<svg.*?</svg>|<tbody>.*?</tbody>", "", bare, flags=re.S)
+    assert len(bare) < 40_000
+    assert len(re.sub(r"data:image/png;base64,[^\"]+", "", text)) < 300_000
+
+
+def test_tables_are_semantic(text: str) -> None:
+    page = Page(text)
+    assert len(page.all("table")) == len(page.all("caption")) == 4 + 4 + 1
+    scopes = {one.get("scope") for one in page.all("th")}
+    assert scopes == {"col", "row"}
+    assert all(image.get("alt") for image in page.all("img"))
+
+
+def test_every_leaderboard_number_is_on_the_page(results_folder: Path, text: str) -> None:
+    board = leaderboard(Store(results_folder, read_only=True).cases())
+    for row in board.to_dict("records"):
+        spread = f" ± {row['dice_sd']:.3f}" if row["n_runs"] > 1 else ' <span class="missing">±'
+        assert f"{row['dice']:.3f}{spread}" in text
+
+
+def test_a_missing_number_says_why(text: str) -> None:
+    assert text.count('title="one run only; a spread needs at least two draws or seeds"') >= 6
+    assert 'title="this row is the baseline"' in text
+    assert "nan" not in re.sub(r"data:image[^\"]+", "", text).lower().split()
+
+
+def test_each_method_shows_the_same_case(text: str) -> None:
+    alts = [str(one["alt"]) for one in Page(text).all("img")]
+    assert len(alts) == 3 * 4
+    assert {alt.split(":")[0] for alt in alts} == {"Case case_01"}
+    for method in ("scratch", "simmim", "smit"):
+        assert sum(alt.endswith(f"prediction of {method}") for alt in alts) == 4
+
+
+def test_every_record_is_listed_with_its_digests(results_folder: Path, text: str) -> None:
+    for record in Store(results_folder, read_only=True).records():
+        assert f"{record.cell.slug}/record.json" in text
+        assert record.digests.weights in text
+    assert 'title="41cfa42' in text and "a CPU" in text and "32-true" in text
+
+
+def test_files_beside_the_page(report: Path, results_folder: Path) -> None:
+    board = leaderboard(Store(results_folder, read_only=True).cases())
+    document = json.loads((report.parent / "leaderboard.json").read_text(encoding="utf-8"))
+    assert document["generated"] == "2030-01-02T03:04:00+00:00"
+    assert [row["dice"] for row in document["rows"]] == pytest.approx(list(board["dice"]))
+    single = next(row for row in document["rows"] if row["n_runs"] == 1)
+    assert single["dice_sd"] is None and "one run" in single["missing"]["dice_sd"]
+    with (report.parent / "leaderboard.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["dice"]) for row in rows] == pytest.approx(list(board["dice"]))
+    cases = pd.read_csv(report.parent / "cases.csv")
+    assert len(cases) == 3 * 2 * 3 * 4 * 3
+    names = {path.stem for path in (report.parent / "figures").iterdir()}
+    assert {"shots-0", "shots-1", "loss-0", "pretraining-0", "pretraining-1"} <= names
+
+
+def test_the_same_results_give_the_same_page(report: Path, results_folder: Path) -> None:
+    again = build_report(results_folder, report.parent / "again", MOMENT)
+    assert again.read_bytes() == report.read_bytes()
+
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+def test_hostile_names_are_text(tmp_path: Path) -> None:
+    store = Store(tmp_path / "results")
+    task = '"><img src=x onerror=alert(1)>'
+    record = make_record("scratch", "t", "5", 0)
+    cell = Cell(**{**record.cell.model_dump(), "method": HOSTILE, "task": task})
+    record = record.model_copy(
+        update={"cell": cell, "key": cell.key, "corpus": "'; -- ${x} {{ y }}"}
+    )
+    store.write(record, make_cases(HOSTILE, task, "5", 0), make_history(1.0))
+    text = build_report(store.root, tmp_path / "out").read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(page.all("script")) == 1 and not page.all("img")
+    assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "{{ y }}" in text
+
+
+def test_a_damaged_record_is_named_on_the_page(results_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(results_folder, tmp_path / "results")
+    broken = next(folder.glob("records/*/smit*draw-1*/record.json"))
+    broken.write_text("{}")
+    text = build_report(folder, tmp_path / "out").read_text(encoding="utf-8")
+    assert "Left out of this page" in text and broken.parent.name in text
+
+
+def test_nothing_to_report(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="no results in"):
+        build_report(tmp_path / "none", tmp_path / "out")
+    Store(tmp_path / "empty")
+    with pytest.raises(BenchError, match="no finished cell"):
+        build_report(tmp_path / "empty", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
