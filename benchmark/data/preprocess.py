@@ -68,13 +68,14 @@ def preprocess_label(volume: Volume, shape: Shape) -> Volume:
 
 
 def restore_labels(
-    probabilities: Tensor, native_shape: Shape, *, background: bool = True, slab: int = 8
+    probabilities: Tensor, native_shape: Shape, *, background: bool = True, slab: int = 16
 ) -> NDArray[np.uint8]:
-    """Resample probabilities to the native grid and decide every voxel there.
+    """Resample probabilities to the native grid, class by class, and decide every voxel there.
 
-    Trilinear interpolation is separable, so the first axis is interpolated for ``slab`` planes at
-    a time and each class in turn, with a running argmax: memory does not grow with the number of
-    classes times native voxels.
+    Trilinear with voxel edges aligned, a slab of native planes at a time with a running argmax, so
+    memory grows neither with the classes nor with the native volume. A class is interpolated only
+    where it can win: the winner is at least the mean over the classes, and an interpolated value
+    never exceeds the voxels it comes from.
 
     Args:
         probabilities: ``(K, X, Y, Z)`` on the working grid, after softmax or sigmoid.
@@ -89,34 +90,64 @@ def restore_labels(
     Raises:
         CaseError: A probability is not finite.
     """
-    if not torch.isfinite(probabilities.sum()) and not torch.isfinite(probabilities).all():
+    mean = probabilities.sum(0, dtype=torch.float32) / len(probabilities)
+    if not torch.isfinite(mean).all():
         raise CaseError("the network's probabilities are not finite (did the training diverge?)")
-    names = range(len(probabilities)) if background else range(1, len(probabilities) + 1)
-    first, second, weight = _linear_taps(probabilities.shape[1], native_shape[0])
+    # The margin covers rounding: a class is skipped only where it loses clearly.
+    least = 0.999 * float(mean.min()) if background else 0.499
+    taps_x, taps_y, taps_z = (
+        Taps(old, new, probabilities.device)
+        for old, new in zip(probabilities.shape[1:], native_shape, strict=True)
+    )
     labels = np.empty(native_shape, dtype=np.uint8)
     for start in range(0, native_shape[0], slab):
-        planes = slice(start, min(start + slab, native_shape[0]))
-        upper = weight[planes].to(probabilities.device)[:, None, None]
-        best = decided = None
-        for name, channel in zip(names, probabilities, strict=True):
-            low, high = channel[first[planes]].float(), channel[second[planes]].float()
-            plane = torch.lerp(low, high, upper)[None]
-            if plane.shape[2:] != native_shape[1:]:
-                plane = F.interpolate(plane, native_shape[1:], mode="bilinear", align_corners=False)
-            if best is None or decided is None:
-                floor = 0.0 if background else 0.5
-                best = torch.full_like(plane, floor)
-                decided = torch.zeros_like(plane, dtype=torch.uint8)
-            decided[plane > best] = name
-            torch.maximum(best, plane, out=best)
-        if decided is not None:
-            labels[planes] = decided[0].cpu().numpy()
+        xs = slice(start, min(start + slab, native_shape[0]))
+        source = slice(int(taps_x.first[xs][0]), int(taps_x.second[xs][-1]) + 1)
+        size = (xs.stop - xs.start, *native_shape[1:])
+        best = torch.full(size, 0.0 if background else 0.5, device=probabilities.device)
+        decided = torch.zeros(size, dtype=torch.uint8, device=probabilities.device)
+        for name, channel in enumerate(probabilities[:, source], start=0 if background else 1):
+            can_win = (channel >= least).any(0)
+            ys, zs = taps_y.touching(can_win.any(1)), taps_z.touching(can_win.any(0))
+            if ys is None or zs is None:
+                continue
+            # The last axis first: the largest array is then made from whole contiguous planes.
+            value = taps_y.along(taps_z.along(channel.float(), 2, zs), 1, ys)
+            value = taps_x.along(value, 0, xs, offset=source.start)
+            box = (slice(None), ys, zs)
+            decided[box].masked_fill_(value > best[box], name)
+            best[box] = torch.maximum(best[box], value)
+        labels[xs] = decided.cpu().numpy()
     return labels
 
 
-def _linear_taps(old: int, new: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the two source indices and the second one's weight for each of ``new`` samples."""
-    place = ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new) - 0.5).clamp(0, old - 1)
-    first = place.floor().long()
-    second = (first + 1).clamp(max=old - 1)
-    return first, second, (place - first).float()
+class Taps:
+    """Linear interpolation along one axis: two source voxels and the second one's weight."""
+
+    def __init__(self, old: int, new: int, device: torch.device) -> None:
+        """Place ``new`` samples over ``old`` voxels, edges aligned, clamped at the border."""
+        place = (torch.arange(new, dtype=torch.float64) + 0.5) * (old / new) - 0.5
+        place = place.clamp(0, old - 1)
+        first = place.floor().long()
+        self.first = first.to(device)
+        self.second = (first + 1).clamp(max=old - 1).to(device)
+        self.weight = (place - first).float().to(device)
+
+    def touching(self, marked: Tensor) -> slice | None:
+        """Return the range of samples that read from the first to the last voxel marked."""
+        places = marked.nonzero()
+        if len(places) == 0:
+            return None
+        reads = (self.second >= places[0]) & (self.first <= places[-1])
+        samples = reads.nonzero()
+        if len(samples) == 0:
+            return None
+        return slice(int(samples[0]), int(samples[-1]) + 1)
+
+    def along(self, values: Tensor, axis: int, samples: slice, offset: int = 0) -> Tensor:
+        """Interpolate ``values``, which begin at source voxel ``offset``, along ``axis``."""
+        low = values.index_select(axis, self.first[samples] - offset)
+        high = values.index_select(axis, self.second[samples] - offset)
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        return torch.lerp(low, high, self.weight[samples].view(shape))

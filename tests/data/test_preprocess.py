@@ -134,6 +134,26 @@ class TestRestore:
         np.testing.assert_array_equal(result[sure], whole.argmax(0).numpy()[sure])
         assert sure.mean() > 0.99
 
+    def test_small_organs_are_found_wherever_they_are(self):
+        """Classes confined to corners and single voxels, so that most of each is skipped."""
+        logits = torch.zeros(6, 20, 18, 16)
+        logits[0] = 4
+        logits[1, :3, :3, :3] = 9
+        logits[2, -2:, -4:, -3:] = 9
+        logits[3, 9, 9, 9] = 9
+        logits[4, 5:15, 2, 3:9] = 9
+        logits += torch.from_numpy(RNG.normal(size=logits.shape)).float()
+        probabilities = logits.softmax(0)
+        for native in ((41, 33, 50), (13, 30, 9)):
+            whole = torch.nn.functional.interpolate(
+                probabilities.double()[None], native, mode="trilinear", align_corners=False
+            )[0]
+            top = whole.topk(2, dim=0).values
+            sure = (top[0] - top[1] > 1e-5).numpy()
+            result = restore_labels(probabilities, native)
+            np.testing.assert_array_equal(result[sure], whole.argmax(0).numpy()[sure])
+            assert set(np.unique(result)) >= {0, 1, 2, 4}
+
     def test_sigmoid_outputs_are_background_below_one_half(self):
         values = torch.tensor([[0.2, 0.6, 0.6, 0.4], [0.3, 0.7, 0.1, 0.5]])[:, :, None, None]
         result = restore_labels(values, (4, 1, 1), background=False)
