@@ -76,7 +76,7 @@ def acquire(seed: int, modality: Modality) -> Acquisition:
         return Acquisition(
             "CT", grid, layout, contrast, rng.uniform(8, 24), rng.uniform(0.03, 0.12)
         )
-    grid = _grid(rng, seed, (2.6, 3.3), (4.5, 6.0), (-88, 122), 4)
+    grid = _grid(rng, seed, (2.6, 3.3), (4.5, 6.0), (-96, 130), 3)
     contrast = str(rng.choice(WEIGHTINGS, p=[0.3, 0.2, 0.25, 0.25]))
     return Acquisition(
         "MR",

@@ -16,7 +16,7 @@ from medssl_bench.data.phantoms.render import render
 from medssl_bench.data.volume import Header, Volume
 from medssl_bench.digest import digest, seed_from
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Raised whenever a seed would give other voxels; it is part of every phantom's digest."""
 
 _UPPER = (
