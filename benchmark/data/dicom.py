@@ -9,14 +9,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from medssl_bench.data.dicom_tags import dicom_files, may_be_image, modality_of
 from medssl_bench.data.itk import LPS_TO_RAS, ras_affine, voxels
 from medssl_bench.data.volume import Header, Volume, checked_affine
 from medssl_bench.errors import DataError
-
-NOT_IMAGES = frozenset(
-    ("SEG", "RTSTRUCT", "RTPLAN", "RTDOSE", "RTRECORD", "REG", "PR", "KO", "SR", "AU", "DOC")
-)
-"""Values of Modality (0008,0060) whose objects accompany a scan and are none."""
 
 UNEVEN = 0.1
 """Largest deviation of one gap between slices, as a share of the median gap."""
@@ -60,31 +56,28 @@ def read_volume(folder: Path, series: str | None) -> Volume:
     return Volume(voxels(image).reshape(header.shape), header.affine)
 
 
-def modality_of(file: Path | str) -> str | None:
-    """Return the Modality of a DICOM image; None for what is no image or has no pixels."""
-    reader = _tags(str(file))
-    if reader is None:
-        return None
-    modality = reader.GetMetaData("0008|0060").strip() if reader.HasMetaDataKey("0008|0060") else ""
-    return None if modality in NOT_IMAGES else modality or "unknown"
-
-
 def _series_files(folder: Path, series: str | None) -> list[str]:
     """Return the files of the one image series, or of the series asked for."""
+    present = dicom_files(folder)
+    if not any(may_be_image(file) for file in present):
+        raise DataError(f"{folder}: no DICOM image series in this folder")
     found: dict[str, tuple[str, ...]] = {}
     shown: list[str] = []
+    listed: set[Path] = set()
     for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
         files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-        modality = modality_of(files[0]) if files else None
-        if modality is not None:
+        listed.update(Path(file) for file in files)
+        if files and may_be_image(Path(files[0])):
             found[uid] = files
-            shown.append(f"{uid} ({modality}, {len(files)} files)")
+            shown.append(f"{uid} ({modality_of(Path(files[0]))}, {len(files)} files)")
+    # GDCM passes over a file that it cannot read: at the end of a scan nobody would miss it.
+    damaged = [file for file in present if file not in listed and may_be_image(file)]
+    if damaged:
+        raise DataError(f"{folder}: {damaged[0].name} is truncated or damaged; fetch it again")
     if series is not None:
         if series not in found:
             raise DataError(f"{folder}: no image series {series}; there is {_listed(shown)}")
         return list(found[series])
-    if not found:
-        raise DataError(f"{folder}: no DICOM image series in this folder")
     if len(found) > 1:
         raise DataError(f"{folder}: {len(found)} series, one expected: {_listed(shown)}")
     return list(next(iter(found.values())))
@@ -132,7 +125,7 @@ def _arrange(folder: Path, files: list[str]) -> tuple[list[str], Header]:
 def _single(folder: Path, file: str) -> Header:
     """Return the geometry of a series in one file (a multi-frame object, or a single slice)."""
     reader = _tags(file)
-    if reader is None or len(reader.GetSize()) != 3:
+    if len(reader.GetSize()) != 3:
         raise DataError(f"{folder}: {Path(file).name} is not three-dimensional")
     affine = ras_affine(reader.GetDirection(), reader.GetSpacing(), reader.GetOrigin())
     x, y, z = (int(side) for side in reader.GetSize())
@@ -141,8 +134,6 @@ def _single(folder: Path, file: str) -> Header:
 
 def _slice(file: str) -> Slice:
     reader = _tags(file)
-    if reader is None:
-        raise DataError(f"{file}: cannot be read as a DICOM image; fetch it again")
     columns, rows = (int(side) for side in reader.GetSize()[:2])
     return Slice(
         file=file,
@@ -163,13 +154,10 @@ def _numbers(
     return values
 
 
-def _tags(file: str) -> sitk.ImageFileReader | None:
-    """Read a file's tags; None where GDCM finds no image in it."""
+def _tags(file: str) -> sitk.ImageFileReader:
+    """Read a file's tags without its pixels."""
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
     reader.SetFileName(file)
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:
-        return None
+    reader.ReadImageInformation()
     return reader

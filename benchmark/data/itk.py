@@ -18,7 +18,13 @@ def read_header(path: Path) -> Header:
     """Read shape and affine."""
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise DataError(f"{path}: its header cannot be read; fetch it again") from error
+    lost = [file for file in data_files(path) if not file.is_file()]
+    if lost:
+        raise DataError(f"{path}: the file with its voxels, {lost[0].name}, is missing")
     size = tuple(int(side) for side in reader.GetSize())
     if len(size) != 3 or min(size) < 1:
         raise DataError(f"{path}: shape {size} is not three-dimensional; split it into volumes")
@@ -31,7 +37,12 @@ def read_header(path: Path) -> Header:
 def read_volume(path: Path) -> Volume:
     """Read the voxels as stored (float64 becomes float32)."""
     header = read_header(path)
-    return Volume(voxels(sitk.ReadImage(str(path))), header.affine)
+    try:
+        image = sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        # ITK's own words are pages long and speak of missing files where one is too short.
+        raise DataError(f"{path}: its voxels are truncated or damaged; fetch it again") from error
+    return Volume(voxels(image), header.affine)
 
 
 def ras_affine(
@@ -51,7 +62,9 @@ def voxels(image: sitk.Image) -> NDArray[np.generic]:
 
 
 def data_files(path: Path) -> list[Path]:
-    """Return the files with the voxels of a MetaImage header (``.mhd``)."""
+    """Return the files with the voxels where ``path`` is a detached header (``.mhd``)."""
+    if path.suffix.lower() != ".mhd":
+        return []
     lines = path.read_text(encoding="latin-1").splitlines()
     for number, line in enumerate(lines):
         name, _, value = (part.strip() for part in line.partition("="))

@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from medssl_bench.data.dicom_tags import dicom_files, is_dicom, may_be_image
 from medssl_bench.data.volume import Header, Volume
 from medssl_bench.digest import digest, file_digest
 from medssl_bench.errors import DataError
@@ -93,7 +94,7 @@ def find_volumes(root: Path) -> list[Path]:
         here = Path(folder)
         files = [here / name for name in sorted(names) if not name.startswith(".")]
         found += [file for file in files if file.name.lower().endswith(EXTENSIONS)]
-        if any(_is_dicom(file) and _is_dicom_image(file) for file in files):
+        if any(is_dicom(file) and may_be_image(file) for file in files):
             found.append(here)
     return sorted(found)
 
@@ -135,14 +136,13 @@ def _faults_of(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: no permission to read it") from error
     except Exception as error:
         cause = " ".join(str(error).rsplit("ERROR:", 1)[-1].split()) or type(error).__name__
-        cause = cause.removeprefix(str(path)).lstrip(": ")
         raise DataError(f"{path}: cannot be read: {cause[:240]}") from error
 
 
 def _files_of(path: Path) -> list[Path]:
     """Return the files whose bytes make up the volume."""
     if path.is_dir():
-        return sorted(file for file in path.iterdir() if _is_dicom(file))
+        return dicom_files(path)
     if path.suffix.lower() == ".mhd":
         from medssl_bench.data import itk
 
@@ -161,20 +161,3 @@ def _digest_at(file: Path, size: int, modified: int) -> str:
     if size == 0:
         return hashlib.sha256().hexdigest()
     return file_digest(file)
-
-
-def _is_dicom(file: Path) -> bool:
-    """Tell by the magic bytes; only names that DICOM files bear are opened."""
-    suffix = file.suffix.lower()
-    if suffix not in ("", ".dcm", ".ima") and not suffix[1:].isdigit():
-        return False
-    if file.name.upper() == "DICOMDIR" or not file.is_file():
-        return False
-    with file.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"
-
-
-def _is_dicom_image(file: Path) -> bool:
-    from medssl_bench.data import dicom
-
-    return dicom.modality_of(file) is not None

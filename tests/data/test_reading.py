@@ -108,6 +108,12 @@ class TestRefusals:
         path.write_bytes(RNG.bytes(3000))
         assert "cannot be read" in refusal(FileSource(path), "header")
 
+    def test_detached_header_without_its_voxels(self, tmp_path, sitk_image):
+        path = tmp_path / "scan.mhd"
+        sitk.WriteImage(sitk_image(VOXELS)[0], str(path))
+        (tmp_path / "scan.raw").unlink()
+        assert "scan.raw, is missing" in refusal(FileSource(path), "header")
+
     @pytest.mark.parametrize("extension", ["nii", "nii.gz", "nrrd", "mha"])
     def test_truncated_voxels(self, tmp_path, sitk_image, extension):
         path = tmp_path / f"scan.{extension}"
@@ -210,11 +216,22 @@ class TestDicom:
         message = refusal(FileSource(tmp_path / "ct"), "header")
         assert "2.5 mm apart but 5 mm" in message
 
-    def test_truncated_slice(self, tmp_path, save_dicom):
+    @pytest.mark.parametrize("place", [0, 2, 4])
+    @pytest.mark.parametrize("keep", [0, 200, -30])
+    def test_damaged_slice_is_named_wherever_it_is(self, tmp_path, save_dicom, place, keep):
         save_dicom(tmp_path / "ct", VOXELS)
-        file = sorted((tmp_path / "ct").iterdir())[2]
-        file.write_bytes(file.read_bytes()[:-30])
-        refusal(FileSource(tmp_path / "ct"))
+        file = sorted((tmp_path / "ct").iterdir())[place]
+        file.write_bytes(file.read_bytes()[:keep])
+        assert file.name in refusal(FileSource(tmp_path / "ct"), "header")
+
+    def test_structure_sets_have_no_pixels_and_are_passed_over(self, tmp_path, save_dicom):
+        save_dicom(tmp_path / "ct", VOXELS)
+        save_dicom(tmp_path / "rt", VOXELS[:, :, :1], modality="RTSTRUCT")
+        one = next((tmp_path / "rt").iterdir())
+        content = one.read_bytes()
+        pixels = content.rindex(b"\xe0\x7f\x10\x00")
+        (tmp_path / "ct" / "rtstruct.dcm").write_bytes(content[:pixels])
+        np.testing.assert_array_equal(FileSource(tmp_path / "ct").read().array, VOXELS)
 
     def test_folder_without_series(self, tmp_path):
         (tmp_path / "readme.txt").write_text("nothing here")
