@@ -40,10 +40,10 @@ BACKBONES: dict[str, Entry] = {
     "swin_tiny": _swin(
         "swin_tiny",
         "three stages for two CPU cores and 48^3 crops",
-        3.85,
+        1.81,
         3,
         4,
-        decoder={"norm": "instance", "stem_width": 8},
+        decoder={"norm": "instance", "subpixel": True},
     ),
 }
 
@@ -73,7 +73,7 @@ def build_segmentor(
         in_channels: channels of the image.
         out_channels: classes of the logits, background included.
         encoder: take this one instead of a fresh one (it is not copied).
-        options: ``norm`` (``batch`` or ``instance``) and ``stem_width`` of the decoder; everything
+        options: ``norm`` (``batch`` or ``instance``) and ``subpixel`` of the decoder; everything
             else goes to :func:`build_encoder`.
 
     Raises:
@@ -85,7 +85,7 @@ def build_segmentor(
     from medssl_bench.networks.segmentor import Segmentor
 
     decoder = dict(backbones.entry(name).info.get("decoder", {}))
-    decoder |= {key: options.pop(key) for key in ("norm", "stem_width") if key in options}
+    decoder |= {key: options.pop(key) for key in ("norm", "subpixel") if key in options}
     if encoder is None:
         encoder = build_encoder(name, in_channels, **options)
     elif options:

@@ -1,36 +1,141 @@
-"""Weights in other layouts: MONAI's SwinUNETR and its public pretraining checkpoint."""
+"""Weights in other layouts: MONAI's SwinUNETR and its public pretraining checkpoint.
+
+Names differ from ours only by MONAI's wrappers (``swinViT``, ``layer.``, ``.conv``), and MONAI also
+stores a constant, ``relative_position_index``.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
 from medssl_bench.errors import BenchError
+from medssl_bench.networks.windows import relative_index
+
+State = Mapping[str, Tensor]
+
+_INDEX = "attn.relative_position_index"
+_TABLE = "attn.relative_position_bias_table"
 
 
-def load_strictly(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+def from_monai(state: State) -> dict[str, Tensor]:
+    """Rename a MONAI state to ours.
+
+    Takes a whole ``SwinUNETR`` (to a :class:`Segmentor`'s names), a bare ``SwinTransformer``, or the
+    public self-supervised checkpoints: ``model_swinvit.pt`` (names under ``module.``, MLP ``fc1``
+    and ``fc2``) and the one of disrupted autoencoders (``encoder.layers1.0.0.``). What is no part
+    of a Swin encoder in those (pretext heads) keeps its name, so that the report shows it.
+    """
+    whole = any(name.startswith("swinViT.") for name in state)
+    renamed = {}
+    for name, tensor in state.items():
+        if not name.endswith(_INDEX):
+            renamed[_segmentor_name(name) if whole else _encoder_name(name)] = tensor
+    return renamed
+
+
+def to_monai(state: State) -> dict[str, Tensor]:
+    """Rename the state of a :class:`Segmentor` (or of its encoder alone) to MONAI's names.
+
+    The result loads strictly into a ``SwinUNETR`` (``SwinTransformer``) built with the same widths,
+    depths, heads, window and norm.
+    """
+    whole = any(name.startswith("encoder.") for name in state)
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if name.startswith("encoder."):
+            name = "swinViT." + name.removeprefix("encoder.")
+        elif whole:
+            name = re.sub(r"^(encoder\d+)\.", r"\1.layer.", name)
+            name = re.sub(r"(conv[123]|transp_conv)\.(weight|bias)$", r"\1.conv.\2", name)
+            name = re.sub(r"^out\.", "out.conv.conv.", name)
+        renamed[name] = tensor
+        if name.endswith(_TABLE):
+            side = round(tensor.shape[0] ** (1 / 3)) // 2 + 1
+            renamed[name.replace(_TABLE, _INDEX)] = relative_index(side).clone()
+    return renamed
+
+
+def _segmentor_name(name: str) -> str:
+    if name.startswith("swinViT."):
+        return "encoder." + name.removeprefix("swinViT.")
+    name = re.sub(r"^(encoder\d+)\.layer\.", r"\1.", name)
+    name = re.sub(r"(conv[123]|transp_conv)\.conv\.", r"\1.", name)
+    return name.replace("out.conv.conv.", "out.")
+
+
+def _encoder_name(name: str) -> str:
+    name = name.removeprefix("module.").removeprefix("swinViT.").removeprefix("encoder.")
+    # Disrupted autoencoders: layers1.0.0.blocks for layers1.0.blocks.
+    name = re.sub(r"^(layers\d)\.0\.0\.", r"\1.0.", name)
+    return name.replace("mlp.fc1.", "mlp.linear1.").replace("mlp.fc2.", "mlp.linear2.")
+
+
+@dataclass(frozen=True)
+class Match:
+    """What a loaded state had in common with a network."""
+
+    matched: list[str]
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    other_shape: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        words = f"{len(self.matched)} tensors matched"
+        for label in ("missing", "unexpected", "other_shape"):
+            names = getattr(self, label)
+            if names:
+                words += f", {len(names)} {label.replace('_', ' ')} (first: {names[0]})"
+        return words
+
+
+def compare(module: nn.Module, state: State) -> Match:
+    """Compare names and shapes of a state with those of a network."""
+    own = module.state_dict()
+    shared = [name for name in own if name in state]
+    return Match(
+        matched=[name for name in shared if own[name].shape == state[name].shape],
+        missing=[name for name in own if name not in state],
+        unexpected=[name for name in state if name not in own],
+        other_shape=[name for name in shared if own[name].shape != state[name].shape],
+    )
+
+
+def load_matching(module: nn.Module, state: State, least: float = 0.9) -> Match:
+    """Load what fits and report the rest.
+
+    Args:
+        module: the network, usually an encoder.
+        state: weights under our names (see :func:`from_monai`).
+        least: share of the network's tensors that must match.
+
+    Raises:
+        BenchError: fewer match; nothing is loaded then.
+    """
+    match = compare(module, state)
+    if len(match.matched) < least * len(module.state_dict()):
+        raise BenchError(
+            f"these weights hardly fit {type(module).__name__}: {match};"
+            " build the network they were trained with"
+        )
+    module.load_state_dict({name: state[name] for name in match.matched}, strict=False)
+    return match
+
+
+def load_strictly(module: nn.Module, state: State) -> None:
     """Load a state whose names and shapes all fit.
 
     Raises:
-        BenchError: with the first names that do not.
+        BenchError: something is missing, unexpected or of another shape; nothing is loaded then.
     """
-    own = module.state_dict()
-    missing = sorted(set(own) - set(state))
-    unexpected = sorted(set(state) - set(own))
-    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if missing or unexpected or shapes:
-        faults = [
-            f"{len(names)} {what} (first: {names[0]})"
-            for what, names in (
-                ("missing", missing),
-                ("unexpected", unexpected),
-                ("of other shape", shapes),
-            )
-            if names
-        ]
+    match = compare(module, state)
+    if match.missing or match.unexpected or match.other_shape:
         raise BenchError(
-            f"weights do not fit this {type(module).__name__}: {', '.join(faults)};"
+            f"weights do not fit this {type(module).__name__}: {match};"
             " were they trained with the same backbone and options?"
         )
     module.load_state_dict(dict(state))

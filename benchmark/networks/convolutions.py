@@ -1,10 +1,18 @@
-"""Convolutional parts of the decoder; module names are those of MONAI's ``UnetResBlock``."""
+"""Convolutional parts of the decoder; module names are those of MONAI's ``UnetResBlock``.
+
+Volumes are ``(B, C, D, H, W)`` laid out channels-last, so that a permuted view is a table of rows.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+EPSILON = 1e-5
+"""Added to variances, as batch and instance norm do by default."""
 
 
 class ResBlock(nn.Module):
@@ -20,7 +28,7 @@ class ResBlock(nn.Module):
         self.conv3: nn.Conv3d | None = None
         self.norm3: nn.Module | None = None
         if in_channels != out_channels:
-            self.conv3 = nn.Conv3d(in_channels, out_channels, 1, bias=False)
+            self.conv3 = Pointwise(in_channels, out_channels, bias=False)
             self.norm3 = make_norm(norm, out_channels)
 
     def forward(self, volume: Tensor) -> Tensor:
@@ -43,22 +51,80 @@ class UpBlock(nn.Module):
 
     def forward(self, volume: Tensor, skip: Tensor) -> Tensor:
         """Map ``(B, in, D, H, W)`` and its skip to ``(B, out, 2D, 2H, 2W)``."""
-        return self.conv_block(torch.cat((self.transp_conv(volume), skip), dim=1))
+        b, _, d, h, w = volume.shape
+        # A stride equal to the kernel makes the transposed convolution a matrix product; its rows
+        # are written straight into the joined volume.
+        weight = self.transp_conv.weight.permute(2, 3, 4, 1, 0).flatten(0, 3)
+        rows = functional.linear(volume.permute(0, 2, 3, 4, 1), weight)
+        rows = rows.view(b, d, h, w, 2, 2, 2, -1).permute(0, 1, 4, 2, 5, 3, 6, 7)
+        beside = skip.permute(0, 2, 3, 4, 1).to(rows.dtype).view(*rows.shape)
+        joined = torch.cat((rows, beside), dim=-1).view(b, 2 * d, 2 * h, 2 * w, -1)
+        return self.conv_block(joined.permute(0, 4, 1, 2, 3))
+
+
+class Pointwise(nn.Conv3d):
+    """A 1^3 convolution computed as a matrix product of channels-last rows."""
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool) -> None:
+        """Build with the parameters of ``nn.Conv3d``."""
+        super().__init__(in_channels, out_channels, kernel_size=1, bias=bias)
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Map ``(B, in, D, H, W)`` to ``(B, out, D, H, W)``."""
+        rows = functional.linear(volume.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
+        return rows.permute(0, 4, 1, 2, 3)
 
 
 class InstanceNorm(nn.Module):
-    """Instance norm without weights that keeps dtype and channels-last layout."""
+    """Instance norm without weights that keeps dtype and channels-last layout.
 
-    def __init__(self, channels: int) -> None:
-        """Build; ``channels`` is the number of groups."""
-        super().__init__()
-        self.channels = channels
+    Not ``torch.nn.InstanceNorm3d``: that copies to channels-first, and in torch 2.14 returns wrong
+    gradients on the CPU for a batch of one when the incoming gradient is channels-last.
+    """
 
     def forward(self, volume: Tensor) -> Tensor:
         """Normalise each channel of each sample, ``(B, C, D, H, W)``."""
-        return functional.group_norm(volume, self.channels, eps=1e-5)
+        normed: Tensor = _InstanceNorm.apply(volume)
+        return normed
+
+
+class _InstanceNorm(torch.autograd.Function):
+    """Batch norm of one sample at a time, whose kernels read channels-last rows."""
+
+    @staticmethod
+    def forward(ctx: Any, volume: Tensor) -> Tensor:
+        volume = volume.contiguous(memory_format=torch.channels_last_3d)
+        parts = [
+            torch.native_batch_norm(sample, None, None, None, None, True, 0.0, EPSILON)
+            for sample in volume.split(1)
+        ]
+        normed, means, scales = (list(values) for values in zip(*parts, strict=True))
+        ctx.save_for_backward(volume, *means, *scales)
+        return normed[0] if len(normed) == 1 else torch.cat(normed)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        volume, *saved = ctx.saved_tensors
+        grad = grads[0].contiguous(memory_format=torch.channels_last_3d)
+        count = volume.shape[0]
+        parts = [
+            torch.ops.aten.native_batch_norm_backward(
+                grad[i : i + 1],
+                volume[i : i + 1],
+                None,
+                None,
+                None,
+                saved[i],
+                saved[count + i],
+                True,
+                EPSILON,
+                [True, False, False],
+            )[0]
+            for i in range(count)
+        ]
+        return parts[0] if count == 1 else torch.cat(parts)
 
 
 def make_norm(kind: str, channels: int) -> nn.Module:
     """Return ``batch`` norm with weights or ``instance`` norm without."""
-    return nn.BatchNorm3d(channels) if kind == "batch" else InstanceNorm(channels)
+    return nn.BatchNorm3d(channels) if kind == "batch" else InstanceNorm()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medssl_bench.errors import BenchError
-from medssl_bench.networks.convolutions import ResBlock, UpBlock
+from medssl_bench.networks.convolutions import Pointwise, ResBlock, UpBlock
 from medssl_bench.networks.encoder import Encoder
 
 Norm = Literal["batch", "instance"]
@@ -21,6 +21,9 @@ class Segmentor(nn.Module):
     Skips are residual blocks on the image and on the first level of each stride, but the second
     coarsest level is used raw and the coarsest goes through a bottleneck block. Module names are
     ``SwinUNETR``'s (``encoder1`` on the image ... ``decoder1`` to full resolution, ``out``).
+
+    With ``subpixel`` there are no convolutions at full resolution (no ``encoder1``, ``decoder1``),
+    where most of the time goes: ``out`` predicts the 2^3 voxels of each token of stride 2.
     """
 
     def __init__(
@@ -29,7 +32,7 @@ class Segmentor(nn.Module):
         in_channels: int,
         out_channels: int,
         norm: Norm = "batch",
-        stem_width: int | None = None,
+        subpixel: bool = False,
     ) -> None:
         """Build around ``encoder``.
 
@@ -38,7 +41,7 @@ class Segmentor(nn.Module):
             in_channels: channels of the image.
             out_channels: classes of the logits, background included.
             norm: ``batch`` (paper 004) or ``instance`` (MONAI; no weights).
-            stem_width: channels at full resolution; None takes those at stride 2.
+            subpixel: predict the voxels of each token at stride 2 (for small machines).
 
         Raises:
             BenchError: the encoder sees other channels, its strides do not double, or no such norm.
@@ -60,14 +63,17 @@ class Segmentor(nn.Module):
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.maps = [level.name for level in pyramid]
-        widths = [stem_width or pyramid[0].channels, *(level.channels for level in pyramid)]
-        self.encoder1 = ResBlock(in_channels, widths[0], norm)
+        self.subpixel = subpixel
+        widths = [pyramid[0].channels, *(level.channels for level in pyramid)]
+        if not subpixel:
+            self.encoder1 = ResBlock(in_channels, widths[0], norm)
         for i, width in enumerate(widths[1:-2]):
             self.add_module(f"encoder{i + 2}", ResBlock(width, width, norm))
         self.encoder10 = ResBlock(widths[-1], widths[-1], norm)
         for i, (low, high) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
-            self.add_module(f"decoder{i + 1}", UpBlock(high, low, norm))
-        self.out = nn.Conv3d(widths[0], out_channels, kernel_size=1)
+            if i or not subpixel:
+                self.add_module(f"decoder{i + 1}", UpBlock(high, low, norm))
+        self.out = Pointwise(widths[0], out_channels * (8 if subpixel else 1), bias=True)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return logits ``(B, K, D, H, W)`` of an image ``(B, C, D, H, W)``.
@@ -83,14 +89,18 @@ class Segmentor(nn.Module):
             )
         features = self.encoder(image)
         *shallow, raw, deepest = [features[name] for name in self.maps]
-        skips = [self.encoder1(image)]
-        skips += [getattr(self, f"encoder{i + 2}")(level) for i, level in enumerate(shallow)]
-        skips.append(raw)
-        up = self.encoder10(deepest)
-        for i in reversed(range(len(skips))):
-            up = getattr(self, f"decoder{i + 1}")(up, skips[i])
-        logits: Tensor = self.out(up)
+        up = self.decoder(len(self.maps))(self.encoder10(deepest), raw)
+        for i in reversed(range(len(shallow))):
+            up = self.decoder(i + 2)(up, getattr(self, f"encoder{i + 2}")(shallow[i]))
+        if self.subpixel:
+            return spread(self.out(up))
+        logits: Tensor = self.out(self.decoder(1)(up, self.encoder1(image)))
         return logits
+
+    def decoder(self, number: int) -> UpBlock:
+        """Return ``decoder{number}``; 1 reaches full resolution, 2 stride 2, and so on."""
+        block: UpBlock = getattr(self, f"decoder{number}")
+        return block
 
     def load_encoder(self, state: Mapping[str, torch.Tensor]) -> None:
         """Load pretrained encoder weights; every name and shape must fit.
@@ -101,3 +111,11 @@ class Segmentor(nn.Module):
         from medssl_bench.networks.convert import load_strictly
 
         load_strictly(self.encoder, state)
+
+
+def spread(voxels: Tensor) -> Tensor:
+    """Spread ``(B, 8 K, D, H, W)`` to ``(B, K, 2D, 2H, 2W)``, the 2^3 places outermost in 8 K."""
+    b, channels, d, h, w = voxels.shape
+    rows = voxels.permute(0, 2, 3, 4, 1).reshape(b, d, h, w, 2, 2, 2, channels // 8)
+    rows = rows.permute(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, 2 * d, 2 * h, 2 * w, -1)
+    return rows.permute(0, 4, 1, 2, 3)
