@@ -43,8 +43,8 @@ STYLE = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
-SIZE = (5.0, 3.4)
-"""Inches at 72 points; a page column of 360 to 600 pixels."""
+WIDTH, HEIGHT, LEGEND_ROW = 5.0, 3.15, 0.21
+"""Inches at 72 points, for a page column of 360 to 600 pixels; each row of the legend adds one."""
 
 
 @dataclass(frozen=True)
@@ -140,20 +140,22 @@ def inline(svg: str, name: str) -> str:
 def _svg(title: str, description: str, draw: Callable[[Axes], None], lines: Sequence[Line]) -> str:
     style = {**sns.axes_style("ticks"), **STYLE}
     with mpl.rc_context(style):
-        figure = Figure(figsize=SIZE, layout="constrained")
+        columns = 1 if max((len(line.label) for line in lines), default=0) > 20 else 3
+        height = HEIGHT + LEGEND_ROW * -(-len(lines) // columns)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         axes.set_title(title, loc="left", fontweight="bold")
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         draw(axes)
         sns.despine(ax=axes)
-        _legend(figure, lines)
+        _legend(figure, lines, columns)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return _accessible(buffer.getvalue(), title, description)
 
 
-def _legend(figure: Figure, lines: Sequence[Line]) -> None:
+def _legend(figure: Figure, lines: Sequence[Line], columns: int) -> None:
     handles = [
         Line2D([], [], color=one.mark.colour, linestyle=one.mark.dash, lw=1.6,
                marker=one.mark.marker, markersize=5.5, markeredgewidth=0)
@@ -161,7 +163,6 @@ def _legend(figure: Figure, lines: Sequence[Line]) -> None:
     ]  # fmt: skip
     # A leading underscore would hide a label; a zero-width space before it keeps it.
     labels = [f"\u200b{one.label}" if one.label.startswith("_") else one.label for one in lines]
-    columns = 1 if max(map(len, labels), default=0) > 24 else 3
     figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9,
         handlelength=2.6, columnspacing=1.4,

@@ -8,6 +8,7 @@ counted apart. A missed target scores Dice 0 and, as its distance, the image's p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -158,7 +159,7 @@ def leaderboard(cases: pd.DataFrame) -> pd.DataFrame:
     """
     scores = case_scores(prepare(cases))
     table = summarise_runs(run_scores(scores))
-    gains = [_gain(row, table, scores) for row in table.to_dict("records")]
+    gains = [_gain(row, table, scores) for row in rows_of(table)]
     table = table.join(pd.DataFrame(gains, index=table.index))
     return _sort(table)
 
@@ -168,6 +169,11 @@ def target_table(cases: pd.DataFrame) -> pd.DataFrame:
     scores = case_scores(prepare(cases), by=["target"])
     runs = run_scores(scores, by=["target"])
     return _sort(summarise_runs(runs, by=["target"]))
+
+
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return each row as a dictionary by column name."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def target_order(cases: pd.DataFrame) -> dict[str, list[str]]:
@@ -188,7 +194,7 @@ def _sort(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _gain(row: dict[str, object], table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, object]:
+def _gain(row: dict[str, Any], table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any]:
     """Pair a row with the baseline's row by draw and case, seeds averaged first."""
     if row["method"] == BASELINE:
         return _no_gain("this row is the baseline")
@@ -197,7 +203,7 @@ def _gain(row: dict[str, object], table: pd.DataFrame, scores: pd.DataFrame) -> 
     if len(found) != 1:
         count = "no" if found.empty else f"{len(found)}"
         return _no_gain(f"{count} {BASELINE} row of the same task, shots, backbone and protocol")
-    ours, theirs = (_grid(scores, one) for one in (row, found.iloc[0].to_dict()))
+    ours, theirs = (_grid(scores, one) for one in (row, rows_of(found)[0]))
     if not ours.index.equals(theirs.index):
         return _no_gain(f"{BASELINE} was run on other draws")
     if not ours.columns.equals(theirs.columns):
@@ -216,12 +222,12 @@ def _gain(row: dict[str, object], table: pd.DataFrame, scores: pd.DataFrame) -> 
     }
 
 
-def _no_gain(reason: str) -> dict[str, object]:
+def _no_gain(reason: str) -> dict[str, Any]:
     empty = dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
     return {**empty, "gain_draws": 0, "gain_cases": 0, "gain_missing": reason}
 
 
-def _grid(scores: pd.DataFrame, row: dict[str, object]) -> pd.DataFrame:
+def _grid(scores: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
     """Return Dice as ``(draws, cases)``, averaged over seeds, for one leaderboard row."""
     mine = np.logical_and.reduce([scores[key] == row[key] for key in ROW])
     found = scores[mine & (scores["present"] > 0)]

@@ -10,7 +10,7 @@ from typing import Any
 from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
 from medssl_bench.analysis.leaderboard.results import Results
 from medssl_bench.analysis.leaderboard.views import number, shots_text
-from medssl_bench.analysis.tables import prepare, shots_order, target_order
+from medssl_bench.analysis.tables import prepare, rows_of, shots_order, target_order
 from medssl_bench.stages.slices import COLOURS
 
 
@@ -108,8 +108,8 @@ def _identity(record: Mapping[str, Any]) -> dict[str, str]:
 def _case_dice(results: Results) -> dict[tuple[str, str], str]:
     """Return Dice of each (cell, case): the mean over targets present in the reference."""
     table = prepare(results.cases).assign(key=results.cases["key"])
-    means = table.groupby(["key", "case"])["dice"].mean().dropna()
-    return {key: number(value, 3) for key, value in means.items()}
+    means = table.groupby(["key", "case"])["dice"].mean().dropna().reset_index()
+    return {(row["key"], row["case"]): number(row["dice"], 3) for row in rows_of(means)}
 
 
 def _colours(results: Results, task: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from medssl_bench.analysis.leaderboard.plots import Plot
 from medssl_bench.analysis.leaderboard.views import ONE_RUN
+from medssl_bench.analysis.tables import rows_of
 
 SCHEMA_VERSION = 1
 
@@ -25,7 +26,7 @@ def write_tables(
     """
     board.to_csv(out / "leaderboard.csv", index=False)
     cases.to_csv(out / "cases.csv", index=False)
-    rows = [_row(row) for row in board.to_dict("records")]
+    rows = [_row(row) for row in rows_of(board)]
     document = {"schema_version": SCHEMA_VERSION, **about, "rows": rows}
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     (out / "leaderboard.json").write_text(text + "\n", encoding="utf-8")

@@ -111,7 +111,9 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         generated=report.generated.astimezone(UTC),
         facts=sources.facts(results, report.board, version("medssl-bench")),
         boards=views.leaderboard_tables(report.board, report.marks),
-        targets=views.target_tables(report.targets, tables.target_order(results.cases)),
+        targets=views.target_tables(
+            report.targets, tables.target_order(results.cases), report.marks
+        ),
         figures=_figures(report.plots),
         examples=example_rows(results, report.marks),
         sources=sources.source_table(results, report.marks),

@@ -88,7 +88,7 @@ def _by_identity(
     place = {method: number for number, method in enumerate(marks)}
     names = [name for name in IDENTITY if name in rows]
     groups = [
-        (dict(zip(names, key, strict=True)), mine)
+        ({name: str(word) for name, word in zip(names, key, strict=True)}, mine)
         for key, mine in rows.groupby(names, sort=True, dropna=False)
     ]
     groups.sort(key=lambda group: place[group[0]["method"]])

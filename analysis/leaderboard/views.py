@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from medssl_bench.analysis.leaderboard.marks import Mark, row_labels, short
-from medssl_bench.analysis.tables import IDENTITY
+from medssl_bench.analysis.tables import IDENTITY, rows_of
 
 ONE_RUN = "one run only; a spread needs at least two draws or seeds"
 NO_TARGET = "no target is present in any reference"
@@ -103,7 +103,7 @@ def leaderboard_tables(board: pd.DataFrame, marks: Mapping[str, Mark]) -> dict[s
     tables: dict[str, list[Table]] = {}
     groups = board.groupby(["task", "shots"], sort=False)
     for index, ((task, shots), rows) in enumerate(groups):
-        records = rows.to_dict("records")
+        records = rows_of(rows)
         low, high = _range(rows)
         table = Table(
             id=f"board-{index}",
@@ -185,23 +185,21 @@ def _gain(one: Mapping[str, Any], low: float, high: float) -> Value:
 def _range(rows: pd.DataFrame) -> tuple[float, float]:
     """Return the span of all intervals of a table, zero included, with a margin."""
     ends = rows[["gain", "gain_low", "gain_high"]].to_numpy(float)
-    ends = np.append(ends[np.isfinite(ends)], 0.0)
-    margin = max(0.05 * float(np.ptp(ends)), 1e-6)
-    return float(ends.min()) - margin, float(ends.max()) + margin
+    known = np.append(ends[np.isfinite(ends)], 0.0)
+    margin = max(0.05 * float(np.ptp(known)), 1e-6)
+    return float(known.min()) - margin, float(known.max()) + margin
 
 
 def target_tables(
-    targets: pd.DataFrame, order: Mapping[str, Sequence[str]]
+    targets: pd.DataFrame, order: Mapping[str, Sequence[str]], marks: Mapping[str, Mark]
 ) -> dict[str, list[Table]]:
-    """Return the tables of each task: a row per target, a column per board row."""
+    """Return the tables of each task: a row per target, a column per leaderboard row."""
     tables: dict[str, list[Table]] = {}
     groups = targets.groupby(["task", "shots"], sort=False)
     for index, ((task, shots), rows) in enumerate(groups):
-        keys = rows[IDENTITY].drop_duplicates().sort_values(IDENTITY).to_dict("records")
-        found = {
-            (row["target"], *(row[name] for name in IDENTITY)): row
-            for row in rows.to_dict("records")
-        }
+        keys = rows_of(rows[IDENTITY].drop_duplicates().sort_values(IDENTITY))
+        keys.sort(key=lambda key: list(marks).index(key["method"]))
+        found = {(row["target"], *(row[name] for name in IDENTITY)): row for row in rows_of(rows)}
         body = [
             Row(
                 str(target),
