@@ -15,6 +15,7 @@ import blosc2
 import numpy as np
 from numpy.typing import NDArray
 
+from medssl_bench.data.labels import class_ids, ids_present
 from medssl_bench.data.prepared import (
     FOREGROUND,
     IMAGE,
@@ -122,7 +123,6 @@ class Recipe:
     def _write_label(
         self, folder: Path, key: str, original: Volume, shape: tuple[int, int, int]
     ) -> NDArray[np.int32]:
-        from medssl_bench.data.labels import class_ids
         from medssl_bench.data.orientation import to_ras
         from medssl_bench.data.preprocess import preprocess_label
 
@@ -145,10 +145,12 @@ def _foreground_rows(label: NDArray[np.uint8], key: str) -> NDArray[np.int32]:
     """Return ``(N, 4)``: class and voxel, at most ``SAMPLES`` per class, drawn by the key."""
     flat = label.reshape(-1)
     rows = [np.empty((0, 4), dtype=np.int32)]
-    for name in np.flatnonzero(np.bincount(flat, minlength=1)[1:]) + 1:
+    for name in ids_present(label):
+        if name == 0:
+            continue
         places = np.flatnonzero(flat == name)
         if len(places) > SAMPLES:
-            rng = np.random.default_rng(seed_from(key, "foreground", int(name)))
+            rng = np.random.default_rng(seed_from(key, "foreground", name))
             places = np.sort(rng.choice(places, SAMPLES, replace=False))
         voxels = np.stack(np.unravel_index(places, label.shape), axis=1)
         rows.append(np.column_stack([np.full(len(voxels), name), voxels]).astype(np.int32))

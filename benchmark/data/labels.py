@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,12 +33,23 @@ def class_ids(
             file's name to the caller.
     """
     whole = _rounded(array)
-    low, high = int(whole.min()), int(whole.max())
-    if low >= 0 and high <= LARGEST:
-        whole = whole.astype(np.uint8, copy=False)
-        present = np.flatnonzero(np.bincount(whole.reshape(-1), minlength=1)).tolist()
-    else:
-        present = [int(value) for value in np.unique(whole)]
+    if whole.min() >= 0 and whole.max() <= LARGEST:
+        small = whole.astype(np.uint8, copy=False)
+        table = np.arange(LARGEST + 1, dtype=np.uint8)
+        for value, to in _meanings(ids_present(small), remap, classes).items():
+            table[value] = to
+        return table[small]
+    result = np.zeros(whole.shape, dtype=np.uint8)
+    present = [int(value) for value in np.unique(whole)]
+    for value, to in _meanings(present, remap, classes).items():
+        result[whole == value] = to
+    return result
+
+
+def _meanings(
+    present: list[int], remap: Mapping[int, int] | None, classes: Collection[int] | None
+) -> dict[int, int]:
+    """Return what each id present means; an unknown one is an error."""
     meaning = {value: (remap or {}).get(value, value) for value in present}
     known = set(range(LARGEST + 1)) if classes is None else {0, *classes}
     unknown = [value for value, to in meaning.items() if to not in known]
@@ -47,20 +59,20 @@ def class_ids(
             f"label ids {shown} are unknown here (known: {_span(known)});"
             " name them in the task's classes or remap"
         )
-    if whole.dtype == np.uint8:
-        table = np.arange(LARGEST + 1, dtype=np.uint8)
-        for value, to in meaning.items():
-            table[value] = to
-        return table[whole]
-    result = np.zeros(whole.shape, dtype=np.uint8)
-    for value, to in meaning.items():
-        result[whole == value] = to
-    return result
+    return meaning
+
+
+def ids_present(label: NDArray[np.uint8]) -> list[int]:
+    """Return the ids found in ``(X, Y, Z)``, ascending (by planes: bincount widens to int64)."""
+    counts = np.zeros(LARGEST + 1, dtype=np.int64)
+    for plane in label:
+        counts += np.bincount(plane.reshape(-1), minlength=LARGEST + 1)
+    return [int(name) for name in np.flatnonzero(counts)]
 
 
 def _rounded(array: NDArray[np.generic]) -> NDArray[np.integer]:
-    if array.dtype.kind in "iu":
-        return array
+    if np.issubdtype(array.dtype, np.integer):
+        return cast(NDArray[np.integer], array)
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     values = array.astype(np.float32, copy=False)

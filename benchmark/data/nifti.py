@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.nifti1 import Nifti1Image
 
 from medssl_bench.data.volume import Header, Volume, checked_affine
@@ -18,7 +19,7 @@ def read_header(path: Path) -> Header:
     image = _open(path)
     shape = _shape(path, image)
     if path.suffix.lower() == ".nii":
-        need = int(image.dataobj.offset) + int(np.prod(shape)) * image.get_data_dtype().itemsize
+        need = _proxy(image).offset + int(np.prod(shape)) * image.get_data_dtype().itemsize
         have = path.stat().st_size
         if have < need:
             raise DataError(f"{path}: truncated: {have} bytes of {need}; fetch it again")
@@ -33,11 +34,11 @@ def read_volume(path: Path) -> Volume:
         # Reading to the end of the stream is what checks gzip's own checksum.
         with gzip.open(path) as stream:
             image = type(image).from_bytes(stream.read())
-    slope, intercept = image.dataobj.slope, image.dataobj.inter
-    if (slope, intercept) == (1.0, 0.0):
-        array = image.dataobj.get_unscaled()
+    stored = _proxy(image)
+    if (stored.slope, stored.inter) == (1.0, 0.0):
+        array = stored.get_unscaled()
     else:
-        array = np.asarray(image.dataobj, dtype=np.float32)
+        array = np.asarray(stored, dtype=np.float32)
     if array.dtype.kind == "f":
         array = array.astype(np.float32, copy=False)
     native = array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -51,6 +52,12 @@ def _open(path: Path) -> Nifti1Image:
     if image.get_data_dtype().kind not in "iufb":
         raise DataError(f"{path}: voxels are {image.get_data_dtype()}, not single numbers")
     return image
+
+
+def _proxy(image: Nifti1Image) -> ArrayProxy:
+    """Return the voxels as stored, not yet read."""
+    assert isinstance(image.dataobj, ArrayProxy)
+    return image.dataobj
 
 
 def _shape(path: Path, image: Nifti1Image) -> tuple[int, int, int]:
