@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+from medssl_bench.data.labels import class_ids
+from medssl_bench.errors import DataError
+
+
+def test_floats_close_to_whole_numbers_and_remap():
+    array = np.array([0, 0.9999, 14.0001, 15, 2], np.float32).reshape(5, 1, 1)
+    result = class_ids(array, {14: 0, 15: 0, 2: 3}, [1, 3])
+    assert result.ravel().tolist() == [0, 1, 0, 0, 3] and result.dtype == np.uint8
+
+
+def test_ids_may_exchange_places():
+    array = np.array([0, 1, 2], np.int32).reshape(3, 1, 1)
+    assert class_ids(array, {1: 2, 2: 1}, [1, 2]).ravel().tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("value", [-1, 256])
+def test_ids_beyond_a_byte_can_be_remapped_or_are_refused(value):
+    array = np.array([0, value], np.int32).reshape(2, 1, 1)
+    assert class_ids(array, {value: 4}).ravel().tolist() == [0, 4]
+    with pytest.raises(DataError, match=str(value)):
+        class_ids(array)
