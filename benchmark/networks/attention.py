@@ -26,7 +26,7 @@ class WindowAttention(nn.Module):
         self.scale = (dim // heads) ** -0.5
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 3, heads))
         # Not persistent: a constant of the window, which conversion to MONAI writes out.
-        index = relative_index(window)
+        index = relative_index(window).to(self.relative_position_bias_table.device)
         self.register_buffer("relative_position_index", index, persistent=False)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
@@ -69,9 +69,10 @@ class CosineAttention(nn.Module):
         self.q_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
         self.v_bias = nn.Parameter(torch.zeros(dim)) if qkv_bias else None
         self.proj = nn.Linear(dim, dim)
-        index = relative_index(window)
+        device = self.logit_scale.device
+        index = relative_index(window).to(device)
         self.register_buffer("relative_position_index", index, persistent=False)
-        self.register_buffer("offsets", log_offsets(window), persistent=False)
+        self.register_buffer("offsets", log_offsets(window).to(device), persistent=False)
 
     def forward(self, tokens: Tensor, cutting: Windows) -> Tensor:
         """Attend within each of the windows ``(B * windows, n, C)``."""

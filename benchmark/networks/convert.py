@@ -24,10 +24,10 @@ _TABLE = "attn.relative_position_bias_table"
 def from_monai(state: State) -> dict[str, Tensor]:
     """Rename a MONAI state to ours.
 
-    Takes a whole ``SwinUNETR`` (to a :class:`Segmentor`'s names), a bare ``SwinTransformer``, or the
-    public self-supervised checkpoints: ``model_swinvit.pt`` (names under ``module.``, MLP ``fc1``
-    and ``fc2``) and the one of disrupted autoencoders (``encoder.layers1.0.0.``). What is no part
-    of a Swin encoder in those (pretext heads) keeps its name, so that the report shows it.
+    Takes a whole ``SwinUNETR`` (to a :class:`Segmentor`'s names), a bare ``SwinTransformer``, or
+    the public self-supervised checkpoints: ``model_swinvit.pt`` (names under ``module.``, MLP
+    ``fc1`` and ``fc2``) and the one of disrupted autoencoders (``encoder.layers1.0.0.``). What is
+    no part of a Swin encoder there (pretext heads) keeps its name, so that the report shows it.
     """
     whole = any(name.startswith("swinViT.") for name in state)
     renamed = {}
