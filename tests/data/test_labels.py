@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from medssl_bench.data.labels import class_ids
 from medssl_bench.errors import DataError
 
