@@ -82,9 +82,7 @@ def make_plan(
     given.update({key: value for key, value in asked.items() if value is not None})
     given.update(settings or {})
     from_file = [f"{key}={value}" for key, value in workspace.set.items()]
-    chosen = load_settings(
-        profile or workspace.profile, given, [*from_file, *assignments]
-    )
+    chosen = load_settings(profile or workspace.profile, given, [*from_file, *assignments])
     where = resolve_device(device)
     compute = Compute(where, resolve_precision(chosen.precision, where), torch.get_num_threads())
     root = Path(results) if results is not None else workspace.results
@@ -127,9 +125,7 @@ def run(
     return execute(plan, root, cache, workers, emit)
 
 
-def execute(
-    plan: Plan, root: Path, cache: Path, workers: int = 1, emit: Emit | None = None
-) -> Run:
+def execute(plan: Plan, root: Path, cache: Path, workers: int = 1, emit: Emit | None = None) -> Run:
     """Run what a plan misses."""
     from medssl_bench.runner import run_plan
     from medssl_bench.tracking import Tracker

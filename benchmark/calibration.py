@@ -67,9 +67,7 @@ def _seconds_per_step(plan: Plan, job: PretrainJob, cache: Path, emit: Emit) -> 
     return max(seconds, 0.0)
 
 
-def _cell_seconds(
-    plan: Plan, planned: PlannedCell, cache: Path, emit: Emit
-) -> tuple[float, float]:
+def _cell_seconds(plan: Plan, planned: PlannedCell, cache: Path, emit: Emit) -> tuple[float, float]:
     """Seconds of one fine-tuning step and of one test case."""
     from medssl_bench.stages.evaluate import evaluate
     from medssl_bench.stages.finetune import FinetuneJob, finetune

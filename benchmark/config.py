@@ -119,6 +119,8 @@ class Settings(_Model):
     profile: str
     backbone: str
     corpus: str | None = None
+    corpus_size: int | None = Field(None, ge=1)
+    """Use this many volumes of the corpus; smaller subsets are inside larger ones."""
     draws: int = Field(1, ge=1)
     seeds: int = Field(1, ge=1)
     pretrain_seed: int = Field(0, ge=0)

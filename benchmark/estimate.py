@@ -40,7 +40,7 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     for owner, cases in needed_cases(plan):
         for case in cases:
             for channel, source in case.images.items():
-                rules = getattr(owner, "preprocessing")
+                rules = owner.preprocessing
                 rule = rules[channel] if isinstance(rules, dict) else rules
                 volumes += disk_estimate([source.header()], rule)
     params = float(registry.backbones.entry(plan.settings.backbone).info["params_m"]) * 1e6

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medssl_bench import registry
 from medssl_bench.config import Settings
-from medssl_bench.digest import digest
+from medssl_bench.digest import digest, seed_from
 from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_digest
 from medssl_bench.errors import BenchError
 from medssl_bench.record import Cell
@@ -165,9 +165,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         pretrainings={job.key: job for job in jobs.values()},
         cells=tuple(cells),
         recorded=frozenset(c.cell.key for c in cells if store.has(c.cell)),
-        pretrained=frozenset(
-            job.key for job in jobs.values() if store.has_pretraining(job.key)
-        ),
+        pretrained=frozenset(job.key for job in jobs.values() if store.has_pretraining(job.key)),
         warnings=tuple(warnings),
     )
 
@@ -263,11 +261,21 @@ def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:
             "which corpus? give --corpus NAME or --corpus folder:PATH, or `corpus:` in bench.yaml"
         )
     corpus = load_corpus(settings.corpus)
-    cases = tuple(corpus.cases(None))
+    cases = _subset(corpus.cases(None), corpus.name, settings.corpus_size)
     notes = raise_errors(check_cases(cases, corpus), corpus.name)
     kinds = {name: rule.model_dump(mode="json") for name, rule in corpus.preprocessing.items()}
     content = digest([kinds, sorted(_case_digest(case) for case in cases)])
     return PlannedCorpus(corpus, cases, content), [f"{corpus.name}: {note}" for note in notes]
+
+
+def _subset(cases: Sequence[Case], corpus: str, size: int | None) -> tuple[Case, ...]:
+    """Take ``size`` cases by a ranking that is fixed for the corpus, so subsets are nested."""
+    if size is None:
+        return tuple(cases)
+    if size > len(cases):
+        raise BenchError(f"corpus_size {size}: {corpus} has only {len(cases)} volumes")
+    ranked = sorted(cases, key=lambda case: seed_from(corpus, "subset", case.id))
+    return tuple(sorted(ranked[:size], key=lambda case: case.id))
 
 
 def _case_digest(case: Case) -> str:

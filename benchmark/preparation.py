@@ -56,9 +56,7 @@ def prepare_case(cache: VolumeCache, owner: Task | Corpus, case: Case) -> Prepar
     return cache.prepare(case, owner.preprocessing[modality], channels=(modality,))
 
 
-def _prepare_many(
-    root: Path, owner: Task | Corpus, cases: Sequence[Case]
-) -> list[tuple[str, str]]:
+def _prepare_many(root: Path, owner: Task | Corpus, cases: Sequence[Case]) -> list[tuple[str, str]]:
     """Prepare a chunk of cases in a child process; return the faults by case id."""
     from medssl_bench.data.cache import VolumeCache
 
@@ -80,9 +78,7 @@ def prepare_plan(plan: Plan, cache: Path, emit: Emit) -> None:
         chunks = [cases[i : i + size] for i in range(0, len(cases), size)]
         done, faulty = 0, 0
         if workers == 1:
-            results = (
-                (len(chunk), _prepare_many(cache, owner, chunk)) for chunk in chunks
-            )
+            results = ((len(chunk), _prepare_many(cache, owner, chunk)) for chunk in chunks)
             for count, faults in results:
                 done, faulty = done + count, faulty + len(faults)
                 emit(Event(title, done, len(cases)))

@@ -79,9 +79,7 @@ class Progress:
         if event.unit not in self._tasks:
             self._tasks[event.unit] = self._rich.add_task(event.unit, total=None, note="")
         task = self._tasks[event.unit]
-        self._rich.update(
-            task, completed=event.done, total=event.total or None, note=event.note
-        )
+        self._rich.update(task, completed=event.done, total=event.total or None, note=event.note)
         if event.state in ("done", "failed"):
             self._rich.remove_task(self._tasks.pop(event.unit))
             mark = "done  " if event.state == "done" else "FAILED"

@@ -12,7 +12,6 @@ import torch
 from medssl_bench import provenance, registry
 from medssl_bench.analysis.metrics import definitions, summarise
 from medssl_bench.digest import weights_digest
-from medssl_bench.draws import split_digest
 from medssl_bench.record import Cost, Digests, Draw, Leaks, Record, Split, utc_now
 
 if TYPE_CHECKING:
@@ -67,7 +66,8 @@ def record_cell(
     job = plan.pretrainings.get(cell.pretraining)
     info = store.read_pretraining_info(cell.pretraining) if job else None
     network = tuned.model.state_dict()
-    metrics = summarise(result.cases)
+    summary = summarise(result.cases)
+    metrics = {**summary["targets"], "mean": summary["mean"]}
     record = Record(
         cell=cell,
         key=cell.key,
@@ -85,7 +85,7 @@ def record_cell(
         ),
         digests=Digests(
             weights=weights_digest(network),
-            split=split_digest(train, test),
+            split=found.split,
             corpus=job.corpus_digest if job else None,
             pretraining_weights=info["weights_digest"] if info else None,
         ),
@@ -99,7 +99,10 @@ def record_cell(
         versions={
             "task": found.task.version,
             "method": registry.methods.load(cell.method).version,
-            **{f"pretraining.{name}": value for name, value in (job.versions if job else {}).items()},
+            **{
+                f"pretraining.{name}": value
+                for name, value in (job.versions if job else {}).items()
+            },
         },
         cost=_cost(plan, seconds, tuned.steps, tuned.samples, tuned.seconds),
         seeds={"seed": cell.seed, **({"pretrain_seed": job.seed} if job else {})},

@@ -20,6 +20,7 @@ from medssl_bench.claims import Claim, ClaimLost
 from medssl_bench.errors import BenchError, CaseError
 from medssl_bench.preparation import PreparedSet, open_prepared, prepare_plan
 from medssl_bench.progress import Emit, Event, Relay
+from medssl_bench.provenance import git_state
 from medssl_bench.store import Store
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> l
     return list(failures.values())
 
 
-def _child(
-    plan: Plan, root: Path, cache: Path, threads: int, events: Any, results: Any
-) -> None:
+def _child(plan: Plan, root: Path, cache: Path, threads: int, events: Any, results: Any) -> None:
     """Entry of a worker process; it ends when its parent does."""
     import torch
 
@@ -96,6 +95,7 @@ class Worker:
         """Open the store; volumes are opened when first needed."""
         self.plan, self.cache, self.emit = plan, cache, emit
         self.store = Store(root)
+        git_state()  # asked now, so that a commit made while this runs is not recorded
         self._tasks: dict[str, PreparedSet] = {}
 
     def run(self) -> list[Failure]:
@@ -153,6 +153,7 @@ class Worker:
     ) -> Failure | bool | None:
         """Do one unit if it is free: True when recorded, a Failure, or None while others do it."""
         if recorded():
+            self._clear(name)
             return True
         claim = Claim.acquire(self.store.work, name, stale_after=STALE_SECONDS)
         if claim is None:
@@ -166,9 +167,13 @@ class Worker:
             self.emit(Event(title, note=note, state="done"))
             return True
         except ClaimLost:
+            claim.release(done=False)
             return None
         except (CaseError, BenchError) as error:
             reason = str(error)
+        except KeyboardInterrupt:
+            claim.release(done=False)
+            raise
         except Exception as error:
             log = self.store.root / "failures" / f"{name[:40]}.txt"
             log.parent.mkdir(exist_ok=True)
@@ -177,6 +182,13 @@ class Worker:
         claim.release(done=False)
         self.emit(Event(title, note=reason, state="failed"))
         return Failure(title, reason)
+
+    def _clear(self, name: str) -> None:
+        """Remove checkpoints left by a kill between recording a unit and giving up its claim."""
+        if (self.store.work / name).exists():
+            claim = Claim.acquire(self.store.work, name, stale_after=STALE_SECONDS)
+            if claim is not None:
+                claim.release(done=True)
 
     @cached_property
     def _corpus(self) -> PreparedSet:
@@ -214,10 +226,10 @@ class Worker:
         return f"loss {outcome.history[-1]['loss']:.4f} in {outcome.seconds / 60:.1f} min"
 
     def _cell(self, planned: PlannedCell, claim: Claim) -> str:
+        from medssl_bench.record import utc_now
         from medssl_bench.recording import record_cell
         from medssl_bench.stages.evaluate import evaluate
         from medssl_bench.stages.finetune import FinetuneJob, finetune
-        from medssl_bench.record import utc_now
 
         started = utc_now()
         began = time.monotonic()

@@ -68,9 +68,7 @@ def build_optimizer(
     from timm.optim import param_groups_weight_decay
 
     spared = [
-        name
-        for name, _ in model.named_parameters()
-        if any(word in name for word in NO_DECAY)
+        name for name, _ in model.named_parameters() if any(word in name for word in NO_DECAY)
     ]
     groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=spared)
     return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)

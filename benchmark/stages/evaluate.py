@@ -126,13 +126,13 @@ def _rows(
         native,
         case.native_spacing,
         task.classes,
-        nsd_tolerance_mm=settings.nsd_tolerance_mm,
+        tolerance_mm=settings.nsd_tolerance_mm,
     )
-    sides = np.multiply(case.native_shape, case.native_spacing)
     inside = working_dice(np.asarray(case.label()), working, len(task.classes))
-    for row, value in zip(rows, inside, strict=True):
-        row.update(diagonal_mm=float(np.linalg.norm(sides)), dice_working=float(value))
-    return [{"case": case.id, **row} for row in rows]
+    return [
+        {"case": case.id, **row, "dice_working": float(value)}
+        for row, value in zip(rows, inside, strict=True)
+    ]
 
 
 def working_dice(

@@ -155,7 +155,9 @@ def finetune(
             best.offer(score, done, network)
         now = time.monotonic()
         if history.at_point:
-            note = f"{history.latest}, {(done - start) * settings.batch / (now - began):.1f} cases/s"
+            note = (
+                f"{history.latest}, {(done - start) * settings.batch / (now - began):.1f} cases/s"
+            )
             emit(Event(job.title, done, steps, note))
             if now - saved_at > checkpoint_seconds and done < steps:
                 check()

@@ -123,8 +123,9 @@ def pretrain(
         seed_step(seed_from(job.seed, "step", step))
         generator = torch.Generator().manual_seed(seed_from(job.seed, "method", step))
         views = tuple(
-            view.to(fabric.device, torch.float32, non_blocking=True)
-            .contiguous(memory_format=torch.channels_last_3d)
+            view.to(fabric.device, torch.float32, non_blocking=True).contiguous(
+                memory_format=torch.channels_last_3d
+            )
             for view in sample["views"]
         )
         rate.set(step)
