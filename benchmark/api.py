@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +60,7 @@ def make_plan(
     import torch
 
     from medssl_bench.config import load_settings
+    from medssl_bench.data.digest_index import INDEX
     from medssl_bench.plan import Request, build_plan
     from medssl_bench.registry import load_plugin
     from medssl_bench.store import Store
@@ -95,8 +95,10 @@ def make_plan(
         plugins=tuple(Path(plugin) for plugin in plugins),
         device=device,
     )
-    plan = build_plan(request, compute, Store(root))
-    return plan, root, workspace.cache or root / "cache"
+    store = Store(root)
+    cache = workspace.cache or root / "cache"
+    INDEX.use(cache)
+    return build_plan(request, compute, store), root, cache
 
 
 def run(
@@ -153,7 +155,7 @@ def check_room(plan: Plan, root: Path, cache: Path) -> None:
     for folder in (root, cache):
         check_writable(folder)
     need_cache, need_results = storage_bytes(plan, cache)
-    if os.stat(_existing(root)).st_dev == os.stat(_existing(cache)).st_dev:
+    if _existing(root).stat().st_dev == _existing(cache).stat().st_dev:
         check_disk(root, need_cache + need_results)
     else:
         check_disk(cache, need_cache)

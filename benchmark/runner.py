@@ -41,6 +41,7 @@ class Failure:
 
 def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> list[Failure]:
     """Prepare and run everything a plan misses; returns what failed."""
+    clear_leftovers(plan, Store(root))
     prepare_plan(plan, cache, emit)
     if workers <= 1:
         return Worker(plan, root, cache, emit).run()
@@ -66,6 +67,17 @@ def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> l
             unit = f"worker process {child.pid}"
             failures[unit] = Failure(unit, f"ended with exit code {child.exitcode}")
     return list(failures.values())
+
+
+def clear_leftovers(plan: Plan, store: Store) -> None:
+    """Remove checkpoints left by a kill between recording a unit and giving up its claim."""
+    names = [f"cell-{key}" for key in plan.recorded]
+    names += [f"pretraining-{key}" for key in plan.pretrained]
+    for name in names:
+        if (store.work / name).exists():
+            claim = Claim.acquire(store.work, name, stale_after=STALE_SECONDS)
+            if claim is not None:
+                claim.release(done=True)
 
 
 def _child(plan: Plan, root: Path, cache: Path, threads: int, events: Any, results: Any) -> None:
@@ -153,7 +165,6 @@ class Worker:
     ) -> Failure | bool | None:
         """Do one unit if it is free: True when recorded, a Failure, or None while others do it."""
         if recorded():
-            self._clear(name)
             return True
         claim = Claim.acquire(self.store.work, name, stale_after=STALE_SECONDS)
         if claim is None:
@@ -182,13 +193,6 @@ class Worker:
         claim.release(done=False)
         self.emit(Event(title, note=reason, state="failed"))
         return Failure(title, reason)
-
-    def _clear(self, name: str) -> None:
-        """Remove checkpoints left by a kill between recording a unit and giving up its claim."""
-        if (self.store.work / name).exists():
-            claim = Claim.acquire(self.store.work, name, stale_after=STALE_SECONDS)
-            if claim is not None:
-                claim.release(done=True)
 
     @cached_property
     def _corpus(self) -> PreparedSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from medssl_bench.config import Augmentation
@@ -29,8 +30,8 @@ def augment(
     if images.shape[2] != images.shape[3]:
         turns = np.where(turns > 0, 2, 0)
     if turns.any():
-        images = torch.stack([torch.rot90(x, int(k), (1, 2)) for x, k in zip(images, turns)])
-        labels = torch.stack([torch.rot90(y, int(k), (1, 2)) for y, k in zip(labels, turns)])
+        images = _turn(images, turns)
+        labels = _turn(labels, turns)
     reach = settings.intensity_range
     scale = np.where(rng.random(count) < settings.intensity, rng.uniform(-reach, reach, count), 0)
     shift = np.where(rng.random(count) < settings.intensity, rng.uniform(-reach, reach, count), 0)
@@ -38,3 +39,9 @@ def augment(
     offset = torch.tensor(shift, dtype=images.dtype, device=images.device)
     view = (count, 1, 1, 1, 1)
     return images * factor.view(view) + offset.view(view), labels
+
+
+def _turn(volumes: Tensor, turns: NDArray[np.integer]) -> Tensor:
+    """Turn each volume ``(C, D, H, W)`` of a batch by its number of quarter turns."""
+    turned = [torch.rot90(v, int(k), (1, 2)) for v, k in zip(volumes, turns, strict=True)]
+    return torch.stack(turned)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from medssl_bench.data.digest_index import INDEX
 from medssl_bench.data.entry import Recipe
 from medssl_bench.data.prepared import DamagedEntry, Prepared, read_meta
 from medssl_bench.data.volume import Header
@@ -34,6 +35,10 @@ class VolumeCache:
     """
 
     root: Path
+
+    def __post_init__(self) -> None:
+        """Remember digests of files beside the entries."""
+        INDEX.use(self.root)
 
     def prepare(
         self,

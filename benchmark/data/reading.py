@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 
 from medssl_bench.data.dicom_tags import dicom_files, is_dicom, may_be_image
+from medssl_bench.data.digest_index import INDEX
 from medssl_bench.data.volume import Header, Volume
-from medssl_bench.digest import digest, file_digest
+from medssl_bench.digest import digest
 from medssl_bench.errors import DataError
 
 NIFTI = (".nii", ".nii.gz")
@@ -65,7 +64,7 @@ class FileSource:
         """SHA-256 of the file's bytes; of a folder, of its files' digests in sorted order."""
         with _faults_of(self.path):
             files = _files_of(self.path)
-            digests = [_digest_at(file, *_stamp(file)) for file in files]
+            digests = [INDEX.digest(file) for file in files]
         if len(digests) == 1 and self.series is None:
             return digests[0]
         return digest([*sorted(digests), self.series or ""])
@@ -148,16 +147,3 @@ def _files_of(path: Path) -> list[Path]:
 
         return [path, *itk.data_files(path)]
     return [path]
-
-
-def _stamp(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-@cache
-def _digest_at(file: Path, size: int, modified: int) -> str:
-    """Digest a file once per process for as long as its size and time of change stay."""
-    if size == 0:
-        return hashlib.sha256().hexdigest()
-    return file_digest(file)
