@@ -19,6 +19,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from medssl_bench.analysis.leaderboard.marks import Mark
 
@@ -43,6 +44,8 @@ STYLE = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
+LEAST_DICE_SPAN = 0.1
+"""A narrower axis would make noise look like a difference."""
 WIDTH, HEIGHT, LEGEND_ROW = 5.0, 3.15, 0.21
 """Inches at 72 points, for a page column of 360 to 600 pixels; each row of the legend adds one."""
 
@@ -80,10 +83,17 @@ def dice_against_shots(task: str, shots: Sequence[str], lines: Sequence[Line]) -
         axes.set_xlim(-0.4, len(shots) - 0.6)
         axes.set_xlabel("Shots (labelled training cases)")
         axes.set_ylabel("Dice (mean over test cases)")
+        low, high = axes.get_ylim()
+        spare = max(0.0, LEAST_DICE_SPAN - (high - low)) / 2
+        axes.set_ylim(low - spare, high + spare)
 
     text = "; ".join(
         f"{line.label}: "
-        + ", ".join(f"{y:.3f} at {shots[int(x)]}" for x, y in zip(line.x, line.y, strict=True))
+        + ", ".join(
+            f"{y:.3f} at {shots[int(x)]}"
+            for x, y in zip(line.x, line.y, strict=True)
+            if np.isfinite(y)
+        )
         for line in lines
     )
     return _svg(task, f"Dice against shots on {task}. {text}.", draw, lines)
@@ -93,8 +103,13 @@ def loss_curves(title: str, lines: Sequence[Line], ylabel: str = "Training loss"
     """Draw a quantity against optimizer step, a line per method with a band of +/- 1 SD."""
 
     def draw(axes: Axes) -> None:
-        for line in lines:
-            axes.plot(line.x, line.y, color=line.mark.colour, linestyle=line.mark.dash, lw=1.5)
+        # The first line, the baseline, lies on top: dashed, it hides no other.
+        for line in reversed(lines):
+            axes.plot(
+                line.x, line.y, color=line.mark.colour, linestyle=line.mark.dash, linewidth=1.5,
+                marker=line.mark.marker, markersize=4.5, markeredgewidth=0,
+                markevery=max(1, len(line.x) // 5),
+            )  # fmt: skip
             if line.spread is not None and np.isfinite(line.spread).any():
                 axes.fill_between(
                     line.x, line.y - line.spread, line.y + line.spread,
@@ -103,6 +118,7 @@ def loss_curves(title: str, lines: Sequence[Line], ylabel: str = "Training loss"
         axes.set_xlabel("Optimizer step")
         axes.set_ylabel(ylabel)
         axes.margins(x=0.02)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
     ends = "; ".join(f"{line.label}: {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines)
     return _svg(title, f"{ylabel} against optimizer step, {title}. {ends}.", draw, lines)

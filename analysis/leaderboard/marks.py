@@ -19,7 +19,8 @@ COLOURS = (
     "#8a8500",
 )
 """Seaborn's colour-blind palette, its pale colours darkened to contrast 3:1 on white and black."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+BASELINE_MARKER = "o"
+MARKERS = ("s", "^", "D", "v", "P", "X", "<", ">")
 SHAPES = {
     "o": "M6 2a4 4 0 1 0 .01 0z",
     "s": "M2.5 2.5h7v7h-7z",
@@ -55,10 +56,10 @@ def method_marks(methods: Iterable[str], order: Sequence[str], baseline: str) ->
     others = sorted(set(methods) - set(order))
     places = [name for name in [*order, *others] if name != baseline]
     marks = {
-        name: Mark(COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])
+        name: Mark(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)])
         for i, name in enumerate(places)
     }
-    return {baseline: Mark(BASELINE_COLOUR, "o", "--"), **marks}
+    return {baseline: Mark(BASELINE_COLOUR, BASELINE_MARKER, "--"), **marks}
 
 
 def row_labels(rows: Sequence[Mapping[str, str]]) -> list[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from medssl_bench.analysis.figures import Line, curve, dice_against_shots, loss_curves
 from medssl_bench.analysis.leaderboard.marks import DASHES, Mark, row_labels
+from medssl_bench.analysis.leaderboard.views import shots_text
 from medssl_bench.analysis.tables import IDENTITY, shots_order
 
 
@@ -53,7 +54,7 @@ def plot_convergence(
         for label, mark, mine in _by_identity(rows, marks):
             run = mine["draw"].astype(str) + "/" + mine["seed"].astype(str)
             lines.append(Line(label, mark, *curve(mine.assign(_run=run), column)))
-        title = f"{task}, {shots} shots"
+        title = f"{task}, {shots_text(str(shots))}"
         plots.append(Plot(f"{column}-{number}", column, title, loss_curves(title, lines, ylabel)))
     return plots
 

@@ -11,6 +11,7 @@ import pytest
 
 from medssl_bench.analysis.figures import Line, curve, dice_against_shots, inline, loss_curves
 from medssl_bench.analysis.leaderboard.marks import (
+    BASELINE_MARKER,
     COLOURS,
     MARKERS,
     SHAPES,
@@ -101,7 +102,7 @@ def test_marks_do_not_depend_on_what_is_in_the_results() -> None:
 
 
 def test_every_marker_has_a_shape() -> None:
-    assert set(MARKERS) == set(SHAPES)
+    assert {*MARKERS, BASELINE_MARKER} == set(SHAPES)
     assert len(set(method_marks([], [f"m{i}" for i in range(40)], "scratch").values())) == 41
 
 
