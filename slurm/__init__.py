@@ -1,0 +1,1 @@
+"""Reserved for dispatch through SLURM; empty today. See docs/slurm.md for what works without it."""

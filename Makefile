@@ -1,0 +1,60 @@
+# `make` alone lists the targets. Everything here needs python3 (3.11 or newer) and make only.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+WORKERS := $(shell [ $(CORES) -gt 1 ] && echo 2 || echo 1)
+VIEW := .mypy_view/medssl_bench
+
+.PHONY: help setup demo proof test browser lint types speed clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed ## make .venv and install everything into it, once
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $(PYTHON) is missing or older than 3.11; name a newer one: make setup PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -c 'import ensurepip, venv' || { \
+	  echo "make: $(PYTHON) cannot make virtual environments; on Debian or Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; }
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  -c constraints.txt -e '.[dev,slurm,nnunet]'
+	@touch $@
+
+demo: setup ## scratch, SimMIM and SMIT on built-in phantoms, then the leaderboard page
+	$(BIN)/bench run --profile demo --methods scratch,simmim,smit --tasks phantom_ct,phantom_mri \
+	  --shots 5,full --results bench-results/demo --workers $(WORKERS)
+	$(BIN)/bench report --results bench-results/demo
+	@echo "open $(CURDIR)/bench-results/demo/report/index.html"
+
+proof: setup ## does pretraining help? five draws, tuned scratch and a negative control
+	$(BIN)/python -m medssl_bench.proof --results bench-results/proof
+
+test: setup ## every test but those in a browser; PYTEST=... adds arguments
+	$(BIN)/python -m pytest -n $(CORES) -m "not browser" $(PYTEST)
+
+browser: setup ## the page's tests in a real browser (needs chromium)
+	$(BIN)/python -m pytest -m browser $(PYTEST)
+
+lint: setup types ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The folders are one package only once installed; mypy sees that package through links.
+types: setup
+	@rm -rf .mypy_view && mkdir -p $(VIEW)
+	@ln -s $(CURDIR)/benchmark/* $(addprefix $(CURDIR)/,methods tasks analysis slurm results) $(VIEW)
+	MYPYPATH=.mypy_view $(BIN)/mypy -p medssl_bench
+
+speed: setup ## every speed comparison of tests/performance, one after another
+	@failed=0; for script in tests/performance/*.py; do \
+	  echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed
+
+clean: ## remove what can be made again; .venv and bench-results stay
+	rm -rf build dist *.egg-info .mypy_view .mypy_cache .pytest_cache .ruff_cache
+	find analysis benchmark methods results slurm tasks tests -name __pycache__ -prune -exec rm -rf {} +
