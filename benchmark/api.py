@@ -63,7 +63,9 @@ def make_plan(
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.plan import Request, build_plan
     from medssl_bench.registry import load_plugin
+    from medssl_bench.registry import tasks as registered
     from medssl_bench.store import Store
+    from medssl_bench.tasks import load_tasks
     from medssl_bench.training import Compute, resolve_device, resolve_precision
     from medssl_bench.workspace import load_workspace, parse_data
 
@@ -86,12 +88,14 @@ def make_plan(
     where = resolve_device(device)
     compute = Compute(where, resolve_precision(chosen.precision, where), torch.get_num_threads())
     root = Path(results) if results is not None else workspace.results
+    specs = _split(tasks)
+    names = {*registered.entries(), *(task.name for task in load_tasks(specs))}
     request = Request(
         methods=_split(methods),
-        tasks=_split(tasks),
+        tasks=specs,
         shots=_split(str(shots) if isinstance(shots, int) else shots),
         settings=chosen,
-        data=parse_data(tuple(data), workspace.data_folders()),
+        data=parse_data(data, workspace.data_folders(), names),
         plugins=tuple(Path(plugin) for plugin in plugins),
         device=device,
     )

@@ -124,16 +124,11 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     Raises:
         BenchError: Anything is wrong; nothing was started.
     """
-    from medssl_bench.tasks import load_task
+    from medssl_bench.tasks import load_tasks
 
     methods = _names(registry.methods, request.methods)
     _check_method_settings(request.settings)
-    tasks: list[Task] = []
-    for spec in request.tasks:
-        names = [spec] if spec.endswith((".yaml", ".yml")) else registry.tasks.match(spec)
-        tasks += [load_task(name) for name in names]
-    if twice := {task.name for task in tasks if [t.name for t in tasks].count(task.name) > 1}:
-        raise BenchError(f"task {sorted(twice)[0]!r} is asked for twice")
+    tasks = load_tasks(request.tasks)
     shots = tuple(dict.fromkeys(Shots.parse(text).text for text in request.shots))
     _check_crops(request.settings, tasks)
     planned: dict[str, PlannedTask] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,23 @@ def load_workspace(folder: Path | None = None) -> Workspace:
         raise BenchError(f"{path}: {where}: {fault['msg']}.{near}") from None
 
 
-def parse_data(words: tuple[str, ...], known: dict[str, Path]) -> dict[str, Path]:
-    """Add ``--data DIR`` and ``--data task=DIR`` to the known folders; each must exist."""
-    found = dict(known)
+def parse_data(
+    words: Iterable[str], known: Mapping[str, Path], tasks: Iterable[str]
+) -> dict[str, Path]:
+    """Add ``--data DIR`` and ``--data task=DIR`` to the known folders.
+
+    Raises:
+        BenchError: a folder that does not exist, or a task that is not among ``tasks``.
+    """
+    found, names = dict(known), set(tasks)
     for word in words:
         name, equals, folder = word.partition("=")
-        key, path = (name, Path(folder)) if equals else ("", Path(word))
-        if not path.expanduser().is_dir():
+        if not equals or Path(word).expanduser().is_dir():
+            name, folder = "", word
+        elif name not in names:
+            raise BenchError(f"--data {word}: unknown task {name!r}.{did_you_mean(name, names)}")
+        path = Path(folder).expanduser()
+        if not path.is_dir():
             raise BenchError(f"--data {word}: no such folder")
-        found[key] = path.expanduser()
+        found[name] = path
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +102,7 @@ def load_task(spec: str) -> Task:
     """
     from medssl_bench.registry import tasks
 
-    if not spec.lower().endswith((".yaml", ".yml")):
+    if not _is_file(spec):
         found = tasks.load(spec)
         task: Task = found() if callable(found) else found
         return task
@@ -111,3 +112,27 @@ def load_task(spec: str) -> Task:
     if custom.name in tasks.entries():
         raise BenchError(f"{spec}: name: {custom.name!r} is a registered task; choose another name")
     return custom
+
+
+def load_tasks(specs: Sequence[str]) -> list[Task]:
+    """Return the tasks of names, wildcards, ``all``, ``family:X`` and paths of ``task.yaml`` files.
+
+    Raises:
+        BenchError: none given, an unknown one, or one that is given twice.
+    """
+    from medssl_bench.registry import tasks
+
+    found: dict[str, Task] = {}
+    for spec in specs:
+        for name in [spec] if _is_file(spec) else tasks.match(spec):
+            task = load_task(name)
+            if task.name in found:
+                raise BenchError(f"task {task.name!r} is asked for twice")
+            found[task.name] = task
+    if not found:
+        raise BenchError("no tasks given; see `bench list tasks`")
+    return list(found.values())
+
+
+def _is_file(spec: str) -> bool:
+    return spec.lower().endswith((".yaml", ".yml"))
