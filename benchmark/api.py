@@ -154,21 +154,16 @@ def execute(plan: Plan, root: Path, cache: Path, workers: int = 1, emit: Emit | 
 def check_room(plan: Plan, root: Path, cache: Path) -> None:
     """Refuse to start on a disk that is too full or cannot be written."""
     from medssl_bench.estimate import storage_bytes
-    from medssl_bench.validation import check_disk, check_writable
+    from medssl_bench.validation import check_disk, check_writable, nearest_existing
 
     for folder in (root, cache):
         check_writable(folder)
     need_cache, need_results = storage_bytes(plan, cache)
-    if _existing(root).stat().st_dev == _existing(cache).stat().st_dev:
+    if nearest_existing(root).stat().st_dev == nearest_existing(cache).stat().st_dev:
         check_disk(root, need_cache + need_results)
     else:
         check_disk(cache, need_cache)
         check_disk(root, need_results)
-
-
-def _existing(folder: Path) -> Path:
-    absolute = folder.absolute()
-    return next(path for path in (absolute, *absolute.parents) if path.exists())
 
 
 def load_results(folder: Path | str = "bench-results") -> pd.DataFrame:

@@ -65,7 +65,7 @@ class Stock:
             "state": self.state,
             "found": self.found,
             "reason": self.reason,
-            "folder": None if self.folder is None else str(self.folder),
+            "folder": None if self.folder is None else str(self.folder.absolute()),
             "train": self.count("train"),
             "test": self.count("test"),
             "expected": dict(task.expected),

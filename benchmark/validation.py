@@ -129,7 +129,7 @@ def check_disk(folder: Path, need_bytes: int) -> None:
     Raises:
         BenchError: with what is needed, what is free, and where.
     """
-    free = shutil.disk_usage(_existing(folder)).free
+    free = shutil.disk_usage(nearest_existing(folder)).free
     if free < need_bytes:
         raise BenchError(
             f"{folder}: {need_bytes / 2**30:.1f} GiB needed, {free / 2**30:.1f} GiB free;"
@@ -143,7 +143,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         BenchError: naming the folder and the reason.
     """
-    ground = _existing(folder)
+    ground = nearest_existing(folder)
     try:
         with tempfile.TemporaryFile(dir=ground):
             pass
@@ -153,7 +153,7 @@ def check_writable(folder: Path) -> None:
         raise BenchError(f"{folder}: cannot write{at} ({reason}); choose another folder") from error
 
 
-def _existing(folder: Path) -> Path:
+def nearest_existing(folder: Path) -> Path:
     """Return ``folder`` or its nearest parent that exists."""
     absolute = folder.absolute()
     return next(path for path in (absolute, *absolute.parents) if path.exists())

@@ -76,7 +76,7 @@ def _text(stock: Stock) -> str:
         _line("licence", task.licence),
     ]
     if task.needs_data and stock.folder is not None:
-        lines.append(_line("looked in", str(stock.folder)))
+        lines.append(_line("looked in", str(stock.folder.absolute())))
     if not stock.found:
         lines.append(_line("missing", stock.reason))
     if task.access:
