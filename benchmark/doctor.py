@@ -241,8 +241,7 @@ def check_storage(results: Path, cache: Path) -> Iterator[Check]:
             if name == "results" and (folder / "store.json").exists():
                 Store(folder, read_only=True)
         except BenchError as error:
-            advice = f"choose another {name} folder, in bench.yaml or by --results"
-            yield Check("folders", name, "broken", str(error), advice)
+            yield Check("folders", name, "broken", str(error))
             continue
         free = shutil.disk_usage(nearest_existing(folder)).free
         level: Level = "ok" if free >= ROOM_BYTES else "warning"

@@ -76,13 +76,29 @@ def main() -> None:
     try:
         sys.exit(bench.main(standalone_mode=False) or 0)
     except BenchError as error:
-        click.echo(f"bench: {error}", err=True)
+        click.echo(f"bench: {_one_line(str(error))}", err=True)
         sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("bench: interrupted; run the same command again to go on", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print a fault of usage as one line; a command group without a command prints its help."""
+    context = getattr(error, "ctx", None)
+    if context is None:
+        click.echo(f"bench: {_one_line(error.format_message())}", err=True)
+    elif isinstance(context.command, click.Group) and not sys.argv[len(_words(context)) :]:
+        click.echo(context.get_help(), err=True)
+    else:
+        message = _one_line(error.format_message()).removesuffix(".")
+        click.echo(f"bench: {message}; see `{context.command_path} --help`", err=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(line.strip() for line in text.splitlines())

@@ -40,7 +40,7 @@ BACKBONES: dict[str, Entry] = {
     "swin_tiny": _swin(
         "swin_tiny",
         "three stages for two CPU cores and 48^3 crops",
-        1.81,
+        1.70,
         3,
         4,
         decoder={"norm": "instance", "subpixel": True},

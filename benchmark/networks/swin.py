@@ -82,7 +82,7 @@ def swin_monai(in_channels: int = 1, **options: Any) -> SwinEncoder:
 
 def swin_tiny(in_channels: int = 1, **options: Any) -> SwinEncoder:
     """Three stages, total stride 16: for 48^3 crops on two CPU cores."""
-    config = SwinConfig((2, 2, 4), (1, 2, 4), width=16)
+    config = SwinConfig((1, 2, 2), (1, 1, 2), width=16)
     return SwinEncoder(in_channels, _changed("swin_tiny", config, options))
 
 
