@@ -67,6 +67,7 @@ def make_plan(
     from medssl_bench.store import Store
     from medssl_bench.tasks import load_tasks
     from medssl_bench.training import Compute, resolve_device, resolve_precision
+    from medssl_bench.validation import check_writable
     from medssl_bench.workspace import load_workspace, parse_data
 
     workspace = load_workspace()
@@ -99,8 +100,10 @@ def make_plan(
         plugins=tuple(Path(plugin) for plugin in plugins),
         device=device,
     )
-    store = Store(root)
     cache = workspace.cache or root / "cache"
+    for folder in (root, cache):
+        check_writable(folder)
+    store = Store(root, read_only=True, missing_ok=True)
     INDEX.use(cache)
     return build_plan(request, compute, store), root, cache
 
@@ -152,12 +155,10 @@ def execute(plan: Plan, root: Path, cache: Path, workers: int = 1, emit: Emit | 
 
 
 def check_room(plan: Plan, root: Path, cache: Path) -> None:
-    """Refuse to start on a disk that is too full or cannot be written."""
+    """Refuse to start on a disk that is too full."""
     from medssl_bench.estimate import storage_bytes
-    from medssl_bench.validation import check_disk, check_writable, nearest_existing
+    from medssl_bench.validation import check_disk, nearest_existing
 
-    for folder in (root, cache):
-        check_writable(folder)
     need_cache, need_results = storage_bytes(plan, cache)
     if nearest_existing(root).stat().st_dev == nearest_existing(cache).stat().st_dev:
         check_disk(root, need_cache + need_results)

@@ -38,8 +38,10 @@ CASE_COLUMNS = ("case", "target", "status")
 class Store:
     """A results folder, which several processes and nodes may share."""
 
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False, missing_ok: bool = False) -> None:
         """Open the folder, creating it unless ``read_only``.
+
+        With ``missing_ok`` a folder that is read only need not exist yet: it holds nothing.
 
         Raises BenchError where it is missing, cannot be written, or has a newer format.
         """
@@ -47,7 +49,8 @@ class Store:
         self.work = root / "work"
         if not read_only:
             self._create()
-        self._check_format(read_only)
+        if not (missing_ok and not (root / "store.json").exists()):
+            self._check_format(read_only)
 
     def _create(self) -> None:
         header = {"format": FORMAT, "created": utc_now().isoformat()}

@@ -154,6 +154,11 @@ def check_writable(folder: Path) -> None:
 
 
 def nearest_existing(folder: Path) -> Path:
-    """Return ``folder`` or its nearest parent that exists."""
-    absolute = folder.absolute()
-    return next(path for path in (absolute, *absolute.parents) if path.exists())
+    """Return ``folder`` or its nearest parent that exists, as far as may be seen."""
+    for path in (folder.absolute(), *folder.absolute().parents):
+        try:
+            if path.exists():
+                return path
+        except PermissionError:
+            continue
+    return Path(folder.absolute().anchor)

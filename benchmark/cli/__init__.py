@@ -39,7 +39,8 @@ class LazyGroup(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Offer the nearest name for an unknown command."""
         if args and args[0] not in COMMANDS:
-            raise click.UsageError(f"unknown command {args[0]!r}.{did_you_mean(args[0], COMMANDS)}")
+            near = did_you_mean(args[0], COMMANDS)
+            raise click.UsageError(f"unknown command {args[0]!r}.{near}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -71,6 +72,10 @@ def bench() -> None:
     """
 
 
+_NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""Raised by click 8.2 and later; before, it prints the help itself."""
+
+
 def main() -> None:
     """Entry point of the ``bench`` script: errors are one line and exit code 2."""
     try:
@@ -90,14 +95,13 @@ def main() -> None:
 
 def _show(error: click.ClickException) -> None:
     """Print a fault of usage as one line; a command group without a command prints its help."""
+    if isinstance(error, _NO_ARGUMENTS):
+        error.show()
+        return
     context = getattr(error, "ctx", None)
-    if context is None:
-        click.echo(f"bench: {_one_line(error.format_message())}", err=True)
-    elif isinstance(context.command, click.Group) and not sys.argv[len(_words(context)) :]:
-        click.echo(context.get_help(), err=True)
-    else:
-        message = _one_line(error.format_message()).removesuffix(".")
-        click.echo(f"bench: {message}; see `{context.command_path} --help`", err=True)
+    hint = f"; see `{context.command_path} --help`" if context is not None else ""
+    message = _one_line(error.format_message())
+    click.echo(f"bench: {message.removesuffix('.') if hint else message}{hint}", err=True)
 
 
 def _one_line(text: str) -> str:
