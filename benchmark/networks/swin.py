@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -124,8 +124,8 @@ class SwinEncoder(Encoder):
             Level(f"merge{i}", width, 2 ** (i + 1)) for i, width in enumerate(widths) if i > 0
         ]
         if config.maps == "stage":
-            norm = nn.LayerNorm if config.stage_norm else nn.Identity
-            self.stage_norms = nn.ModuleList(norm(width) for width in widths[:-1])
+            kind = nn.LayerNorm if config.stage_norm else nn.Identity
+            self.stage_norms = nn.ModuleList(kind(width) for width in widths[:-1])
             stages = [Level(f"stage{i + 1}", w, 2 ** (i + 1)) for i, w in enumerate(widths[:-1])]
             self.levels = (*stages, *merges)
         else:
@@ -167,7 +167,7 @@ class SwinEncoder(Encoder):
     def blocks(self) -> dict[str, SwinBlock]:
         """Return every transformer block by name; each puts out tokens ``(B, D, H, W, C)``."""
         return {
-            f"stage{i + 1}.block{j + 1}": block
+            f"stage{i + 1}.block{j + 1}": cast(SwinBlock, block)
             for i, stage in enumerate(self.stages())
             for j, block in enumerate(stage.blocks)
         }
