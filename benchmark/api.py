@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,7 +85,7 @@ def make_plan(
     }
     given.update({key: value for key, value in asked.items() if value is not None})
     given.update(settings or {})
-    from_file = [f"{key}={value}" for key, value in workspace.set.items()]
+    from_file = [f"{key}={json.dumps(value, default=str)}" for key, value in workspace.set.items()]
     chosen = load_settings(profile or workspace.profile, given, [*from_file, *assignments])
     where = resolve_device(device)
     compute = Compute(where, resolve_precision(chosen.precision, where), torch.get_num_threads())

@@ -169,7 +169,11 @@ def load_settings(
         key, found, value = text.partition("=")
         if not found:
             raise BenchError(f"--set {text}: expected key.path=value")
-        _assign(values, key.strip(), yaml.safe_load(value))
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise BenchError(f"--set {text}: the value is not YAML") from None
+        _assign(values, key.strip(), parsed)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
@@ -195,6 +199,8 @@ def _assign(values: dict[str, Any], key: str, value: Any, shown: str | None = No
     full = shown or key
     if not full.startswith("methods.") and full not in known:
         raise BenchError(f"unknown setting {full!r}.{did_you_mean(full, known)}")
+    if full == "profile":
+        raise BenchError("setting 'profile': choose one by --profile, or `profile` in bench.yaml")
     # The two budgets exclude each other: choosing one drops the profile's other.
     other = {"finetune.steps": "epochs", "finetune.epochs": "steps"}
     for chosen, dropped in other.items():

@@ -130,6 +130,8 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     _check_method_settings(request.settings)
     tasks = load_tasks(request.tasks)
     shots = tuple(dict.fromkeys(Shots.parse(text).text for text in request.shots))
+    if not shots:
+        raise BenchError("no shots given; write a number of cases (5), a share (20%) or full")
     _check_crops(request.settings, tasks)
     planned: dict[str, PlannedTask] = {}
     warnings: list[str] = []
@@ -200,7 +202,8 @@ def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     for key in values:
         if key not in known:
             path = f"methods.{name}.{key}"
-            raise BenchError(f"unknown setting {path!r}.{did_you_mean(key, known)}")
+            near = did_you_mean(path, [f"methods.{name}.{item}" for item in known])
+            raise BenchError(f"unknown setting {path!r}.{near}")
     try:
         return asdict(TypeAdapter(kind).validate_python(dict(values)))
     except ValidationError as error:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from medssl_bench.errors import CaseError, DataError
 from medssl_bench.progress import Emit, Event
+from medssl_bench.registry import load_plugins
 
 if TYPE_CHECKING:
     from medssl_bench.data.cache import Prepared, VolumeCache
@@ -83,7 +84,12 @@ def prepare_plan(plan: Plan, cache: Path, emit: Emit) -> None:
                 done, faulty = done + count, faulty + len(faults)
                 emit(Event(title, done, len(cases)))
         else:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            with ProcessPoolExecutor(
+                workers,
+                mp_context=get_context("spawn"),
+                initializer=load_plugins,
+                initargs=(plan.request.plugins,),
+            ) as pool:
                 jobs = {pool.submit(_prepare_many, cache, owner, c): len(c) for c in chunks}
                 for job in as_completed(jobs):
                     done, faulty = done + jobs[job], faulty + len(job.result())

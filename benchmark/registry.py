@@ -10,11 +10,13 @@ import fnmatch
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from medssl_bench.digest import digest
 from medssl_bench.errors import BenchError, did_you_mean
 
 
@@ -113,7 +115,8 @@ def load_plugin(path: Path) -> None:
     """Import a user's file, which registers its own things through ``registry.methods.add`` etc."""
     if not path.is_file():
         raise BenchError(f"--plugin {path}: no such file")
-    name = f"bench_plugin_{path.stem}"
+    # The same in every process, so that what a plugin defines can be pickled between them.
+    name = f"bench_plugin_{path.stem}_{digest(str(path.resolve()))[:8]}"
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
@@ -123,8 +126,14 @@ def load_plugin(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BenchError:
-        raise
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, (BenchError, KeyboardInterrupt)):
+            raise
         raise BenchError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+
+
+def load_plugins(paths: Iterable[Path]) -> None:
+    """Import several plugins; child processes do so before they unpickle a plan."""
+    for path in paths:
+        load_plugin(path)

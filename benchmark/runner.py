@@ -6,10 +6,11 @@ Several processes and nodes may run the same plan on one results folder; they sh
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ from medssl_bench.errors import BenchError, CaseError
 from medssl_bench.preparation import PreparedSet, open_prepared, prepare_plan
 from medssl_bench.progress import Emit, Event, Relay
 from medssl_bench.provenance import git_state
+from medssl_bench.registry import load_plugins
 from medssl_bench.store import Store
 
 if TYPE_CHECKING:
@@ -48,12 +50,9 @@ def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> l
     context = get_context("spawn")
     events, results = context.Queue(), context.Queue()
     threads = max(1, (os.cpu_count() or 1) // workers)
-    children = [
-        context.Process(
-            target=_child, args=(plan, root, cache, threads, events, results), daemon=False
-        )
-        for _ in range(workers)
-    ]
+    # Pickled here, for plugins must be loaded before a plan that holds things of theirs.
+    task = (plan.request.plugins, pickle.dumps(plan), root, cache, threads, events, results)
+    children = [context.Process(target=_child, args=task, daemon=False) for _ in range(workers)]
     with Relay(events, emit):
         for child in children:
             child.start()
@@ -80,14 +79,20 @@ def clear_leftovers(plan: Plan, store: Store) -> None:
                 claim.release(done=True)
 
 
-def _child(plan: Plan, root: Path, cache: Path, threads: int, events: Any, results: Any) -> None:
+def _child(
+    plugins: Sequence[Path],
+    pickled: bytes,
+    root: Path,
+    cache: Path,
+    threads: int,
+    events: Any,
+    results: Any,
+) -> None:
     """Entry of a worker process; it ends when its parent does."""
     import torch
 
-    from medssl_bench.registry import load_plugin
-
-    for plugin in plan.request.plugins:
-        load_plugin(plugin)
+    load_plugins(plugins)
+    plan: Plan = pickle.loads(pickled)
     torch.set_num_threads(threads)
     parent = os.getppid()
 

@@ -79,7 +79,7 @@ _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 def main() -> None:
     """Entry point of the ``bench`` script: errors are one line and exit code 2."""
     try:
-        sys.exit(bench.main(standalone_mode=False) or 0)
+        sys.exit(bench.main(prog_name="bench", standalone_mode=False) or 0)
     except BenchError as error:
         click.echo(f"bench: {_one_line(str(error))}", err=True)
         sys.exit(2)

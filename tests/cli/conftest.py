@@ -1,0 +1,105 @@
+"""The ``bench`` command in this process, and tiny data sets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import yaml
+
+from medssl_bench.cli import main
+
+SIDE = 32
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """The only line of stderr; a traceback or a second line fails the test."""
+        assert len(self.err.splitlines()) == 1, self.err
+        return self.err.strip()
+
+
+Bench = Callable[..., Outcome]
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys, tmp_path) -> Bench:
+    """Run ``bench WORDS...`` in an empty working folder, as its script does."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+
+    def call(*words: str | Path) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+def save_volume(path: Path, array: np.ndarray) -> None:
+    """Write a NIfTI of 1 mm voxels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.eye(4)), path)
+
+
+def save_case(folder: Path, name: str, seed: int = 0) -> None:
+    """Write a noisy image with a bright cube, and the cube as label 1."""
+    random = np.random.default_rng(seed)
+    image = random.integers(-100, 0, (SIDE, SIDE, SIDE), dtype=np.int16)
+    label = np.zeros(image.shape, np.uint8)
+    label[10:22, 10:22, 10:22] = 1
+    image[label == 1] += 200
+    save_volume(folder / "images" / f"{name}.nii.gz", image)
+    save_volume(folder / "labels" / f"{name}.nii.gz", label)
+
+
+def save_task(
+    folder: Path, name: str = "cubes", train: int = 2, test: int = 1, **changes: Any
+) -> Path:
+    """Write a task of ``train`` + ``test`` cases ``a0, a1, ..., t0, ...``; return its task.yaml."""
+    tests = [f"t{number}" for number in range(test)]
+    for seed, case in enumerate([*(f"a{number}" for number in range(train)), *tests]):
+        save_case(folder, case, seed)
+    values = {
+        "name": name,
+        "images": "images",
+        "labels": "labels",
+        "split": {"test": tests},
+        "classes": ["cube"],
+        "modality": "CT",
+        "spacing": 1,
+        "crop": SIDE,
+        **changes,
+    }
+    path = folder / "task.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.fixture
+def write_volume() -> Callable[[Path, np.ndarray], None]:
+    """:func:`save_volume`."""
+    return save_volume
+
+
+@pytest.fixture
+def write_task() -> Callable[..., Path]:
+    """:func:`save_task`."""
+    return save_task

@@ -1,0 +1,237 @@
+"""Wrong input: one clear line, exit code 2, nothing started and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+RUN = {"--methods": "scratch", "--tasks": "phantom_ct", "--shots": "5", "--profile": "demo"}
+
+
+def words(**changes: str | Path) -> list[str]:
+    """Return a whole ``bench run``; ``shots="x"`` replaces ``--shots``, and so on."""
+    options = {**RUN, **{f"--{name.replace('_', '-')}": str(v) for name, v in changes.items()}}
+    return ["run", *(word for pair in options.items() for word in pair)]
+
+
+def refused(bench, *command: str | Path) -> str:
+    """Return the one line of a command that is refused with code 2 and leaves nothing behind."""
+    before = sorted(Path.cwd().rglob("*"))
+    outcome = bench(*command)
+    assert outcome.code == 2, outcome
+    assert outcome.out == ""
+    assert outcome.line.startswith("bench: ")
+    after = [path for path in sorted(Path.cwd().rglob("*")) if path.name != "digests.jsonl"]
+    assert [path for path in after if path.is_file()] == [p for p in before if p.is_file()]
+    return outcome.line
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"methods": "simmin"}, ["unknown method 'simmin'", "'simmim'", "bench list methods"]),
+        ({"methods": "scratch,smiit"}, ["unknown method 'smiit'", "'smit'"]),
+        ({"methods": "family:min"}, ["unknown family 'min'", "'mim'"]),
+        ({"methods": "z*"}, ["no method matches 'z*'"]),
+        ({"methods": ","}, ["no methods given"]),
+        ({"tasks": "phantom_mr"}, ["unknown task 'phantom_mr'", "'phantom_mri'"]),
+        ({"tasks": "phantom_ct,phantom_ct"}, ["'phantom_ct' is asked for twice"]),
+        ({"tasks": ","}, ["no tasks given"]),
+        ({"tasks": "nowhere/task.yaml"}, ["nowhere/task.yaml", "no such file"]),
+        ({"profile": "quik"}, ["unknown profile 'quik'", "'quick'"]),
+        ({"backbone": "swin_tny"}, ["unknown backbone 'swin_tny'", "'swin_tiny'"]),
+        ({"methods": "simmim", "corpus": "fantom_ct"}, ["unknown corpus", "'phantom_ct'"]),
+        ({"methods": "simmim", "corpus": "folder:/no/where"}, ["/no/where is no folder"]),
+        ({"shots": "many"}, ["--shots 'many'", "not a number of cases"]),
+        ({"shots": "-5"}, ["--shots '-5'", "not a number of cases"]),
+        ({"shots": "2.5"}, ["--shots '2.5'"]),
+        ({"shots": "0"}, ["--shots '0'", "at least one"]),
+        ({"shots": "120%"}, ["--shots '120%'", "at most 100%"]),
+        ({"shots": ","}, ["no shots given"]),
+        ({"shots": "41"}, ["phantom_ct", "--shots 41", "only 40 training cases"]),
+        ({"select": "best"}, ["select", "'last' or 'validation'"]),
+        ({"draws": "0"}, ["--draws", "bench run --help"]),
+        ({"device": "tpu"}, ["--device", "'auto', 'cpu', 'cuda'"]),
+        ({"data": "/no/where"}, ["--data /no/where", "no such folder"]),
+        ({"data": "phantom_tc=."}, ["unknown task 'phantom_tc'", "'phantom_ct'"]),
+        ({"tasks": "amos_mri"}, ["amos_mri", "no data folder given", "--data", "amos22", "https:"]),
+        ({"tasks": "amos_mri", "data": "."}, ["amos_mri", "imagesTr", "labelsTr", "https:"]),
+        ({"plugin": "gone.py"}, ["--plugin gone.py", "no such file"]),
+    ],
+    ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
+)
+def test_a_wrong_word_is_named_with_the_nearest_right_one(bench, changes, told):
+    line = refused(bench, *words(**changes))
+    for part in told:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("assignment", "told"),
+    [
+        ("finetune.step=5", ["unknown setting 'finetune.step'", "'finetune.steps'"]),
+        ("finetune.steps=many", ["finetune.steps", "integer", "'many'"]),
+        ("finetune.steps=0", ["finetune.steps", "greater than or equal to 1"]),
+        ("finetune.crop=[96, 96]", ["finetune.crop"]),
+        ("finetune.crop=[50, 48, 48]", ["finetune.crop 50x48x48", "multiples of 16"]),
+        ("pretrain.crop=[48, 48, 40]", ["pretrain.crop 48x48x40", "multiples of 16"]),
+        ("finetune=5", ["finetune"]),
+        ("finetune.steps", ["--set finetune.steps", "key.path=value"]),
+        ("finetune.steps=[5", ["--set finetune.steps=[5"]),
+        ("finetune.steps.more=5", ["finetune.steps.more"]),
+        ("profile=paper", ["profile", "--profile"]),
+        ("methods.simmin.ratio=0.5", ["unknown method 'simmin'", "'simmim'"]),
+        ("methods.simmim.rato=0.5", ["'methods.simmim.rato'", "'methods.simmim.ratio'"]),
+        ("methods.simmim.ratio=much", ["methods.simmim.ratio", "number"]),
+        ("methods.simmim=5", ["methods.simmim"]),
+        ("corpus_size=1000", ["corpus_size 1000", "phantom_ct", "240"]),
+    ],
+)
+def test_a_wrong_setting_is_named(bench, assignment, told):
+    line = refused(bench, *words(methods="simmim"), "--set", assignment)
+    for part in told:
+        assert part in line
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_without_a_device(bench):
+    assert "bench doctor" in refused(bench, *words(device="cuda"))
+
+
+def test_more_shots_than_cases_beside_those_of_validation(bench):
+    line = refused(bench, *words(shots="39", select="validation"))
+    assert "beside 2 for validation" in line and "38" in line
+
+
+def test_faults_of_bench_yaml_name_file_and_key(bench):
+    for text, told in [
+        ("profil: demo", "'profile'"),
+        ("draws: many", "draws"),
+        ("- profile", "bench.yaml"),
+        ("a: [", "not YAML"),
+        ("profile: quik", "'quick'"),
+        ("set: {finetune.step: 5}", "'finetune.steps'"),
+    ]:
+        Path("bench.yaml").write_text(text)
+        line = refused(bench, "run", "--methods", "scratch", "--tasks", "phantom_ct")
+        assert told in line, line
+
+
+def test_faults_of_a_task_yaml_name_file_and_key(bench, write_task):
+    path = write_task(Path("mine"), klasses=["cube"])
+    line = refused(bench, *words(tasks=path, shots="1"))
+    assert "mine/task.yaml: unknown key 'klasses'" in line and "'classes'" in line
+
+
+def test_a_crop_that_does_not_fit_the_backbone(bench, write_task):
+    path = write_task(Path("mine"), crop=[32, 32, 40])
+    # The demo profile's own crop would hide the task's.
+    line = refused(bench, *words(tasks=path, shots="1"), "--set", "finetune.crop=null")
+    assert "crop of task cubes 32x32x40" in line and "multiples of 16" in line
+
+
+def test_image_and_label_of_different_shape(bench, write_task, write_volume):
+    path = write_task(Path("mine"))
+    write_volume(Path("mine/labels/a1.nii.gz"), np.zeros((32, 32, 33), np.uint8))
+    line = refused(bench, *words(tasks=path, shots="1"))
+    assert "case a1" in line and "labels/a1.nii.gz" in line
+    assert "32x32x33" in line and "32x32x32" in line
+
+
+def test_headers_that_cannot_be_read(bench, write_task):
+    path = write_task(Path("mine"), train=3)
+    for case in ("a0", "a2"):
+        Path(f"mine/images/{case}.nii.gz").write_bytes(b"this is no NIfTI")
+    line = refused(bench, *words(tasks=path, shots="1"))
+    assert "case a0" in line and "images/a0.nii.gz" in line and "(and 1 more)" in line
+
+
+def test_an_image_without_its_label(bench, write_task):
+    path = write_task(Path("mine"))
+    Path("mine/labels/a1.nii.gz").unlink()
+    assert "images/a1.nii.gz has no label 'a1'" in refused(bench, *words(tasks=path, shots="1"))
+
+
+def test_a_folder_corpus_without_volumes(bench):
+    Path("CT").mkdir()
+    line = refused(bench, *words(methods="simmim", corpus="folder:CT"))
+    assert "no volume below" in line
+
+
+def test_results_that_cannot_be_written(bench):
+    Path("file").write_text("keep me")
+    for results in ("file", "file/inside", "/proc/bench-results"):
+        line = refused(bench, *words(results=results))
+        assert results in line and "cannot write" in line
+    assert Path("file").read_text() == "keep me"
+
+
+def test_results_of_a_newer_version(bench):
+    Path("results").mkdir()
+    Path("results/store.json").write_text('{"format": 999}')
+    for command in (words(results="results"), ["status", "--results", "results"]):
+        line = refused(bench, *command)
+        assert "newer version" in line and "999" in line and "update medssl-bench" in line
+    assert json.loads(Path("results/store.json").read_text()) == {"format": 999}
+
+
+def test_a_full_disk(bench, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 10, 10))
+    line = refused(bench, *words())
+    assert "bench-results" in line and "GiB needed, 0.0 GiB free" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("def (", "SyntaxError"),
+        ("raise SystemExit(0)", "SystemExit"),
+        ("import gone_for_good", "gone_for_good"),
+        ("raise ValueError('two\\nlines')", "ValueError: two lines"),
+    ],
+)
+def test_a_plugin_that_fails(bench, text, told):
+    Path("plugin.py").write_text(text)
+    assert told in refused(bench, *words(plugin="plugin.py"))
+    assert told in refused(bench, "list", "methods", "--plugin", "plugin.py")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ([], "Usage: bench"),
+        (["rum"], "unknown command 'rum'. Did you mean 'run'?"),
+        (["--hlep"], "No such option"),
+        (["run", "--methods", "scratch"], "Missing option '--tasks'"),
+        (["run", *words()[1:], "left over"], "left over"),
+        (["list"], "methods, tasks, backbones, corpora, profiles"),
+        (["list", "method"], "'methods', 'tasks'"),
+        (["data", "stat"], "stat"),
+        (["data", "status", "amos_mr"], "Did you mean 'amos_mri'?"),
+        (["data", "status", "--data", "nowhere"], "--data nowhere: no such folder"),
+        (["status", "--results", "nowhere"], "no results in nowhere"),
+        (["report", "--results", "nowhere"], "no results in nowhere"),
+        (["doctor", "--jsn"], "--json"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_ends_with_code_2(bench, command, told):
+    outcome = bench(*command)
+    assert outcome.code == 2 and told in outcome.err and "Traceback" not in outcome.err
+    if command:
+        assert outcome.line.startswith("bench: ")
+
+
+def test_init_does_not_overwrite(bench):
+    assert bench("init").code == 0
+    before = Path("bench.yaml").read_text()
+    assert "--force" in refused(bench, "init")
+    assert Path("bench.yaml").read_text() == before
