@@ -8,7 +8,7 @@ import torch
 from medssl_bench.errors import BenchError
 from medssl_bench.networks import build_encoder, build_segmentor
 from medssl_bench.networks.attention import CosineAttention
-from medssl_bench.networks.convolutions import InstanceNorm, UpBlock
+from medssl_bench.networks.convolutions import Conv3, InstanceNorm, UpBlock
 from medssl_bench.networks.segmentor import spread
 from medssl_bench.networks.swin_block import PatchMerging
 from medssl_bench.networks.windows import cut, partition, reverse
@@ -113,6 +113,26 @@ def test_up_block_equals_transposed_convolution_and_concatenation() -> None:
     volume, skip = torch.randn(2, 6, 3, 2, 4), torch.randn(2, 4, 6, 4, 8)
     expected = block.conv_block(torch.cat((block.transp_conv(volume), skip), 1))
     torch.testing.assert_close(block(volume, skip), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("grid", [(12, 10, 9), (11, 10, 10), (3, 3, 3)])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_convolution_in_two_halves_equals_the_whole(
+    grid: tuple[int, int, int], channels: int
+) -> None:
+    convolution = Conv3(channels, 4)
+    volume = torch.randn(1, channels, *grid, requires_grad=True)
+    expected = torch.nn.functional.conv3d(volume, convolution.weight, padding=1)
+    got = convolution(volume)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    grad = torch.randn_like(expected)
+    wanted = (volume, convolution.weight)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, wanted, grad),
+        torch.autograd.grad(expected, wanted, grad),
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 @pytest.mark.parametrize("grid", [(8, 8, 8), (6, 4, 9), (3, 3, 3), (12, 3, 5)])
