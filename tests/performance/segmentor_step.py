@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def multiplies_bf16() -> bool:
-    """Tell whether bf16 products are faster than float32 ones here (AVX512-BF16 alone is slower)."""
+    """Tell whether bf16 products are the faster ones; with AVX512-BF16 alone they are not."""
     return bool(torch.cpu._is_amx_tile_supported())
 
 
