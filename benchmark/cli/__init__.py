@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -78,6 +80,9 @@ _NO_ARGUMENTS: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 def main() -> None:
     """Entry point of the ``bench`` script: errors are one line and exit code 2."""
+    # What libraries announce of their own futures is no news for whoever runs a command.
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # of worker processes
     try:
         sys.exit(bench.main(prog_name="bench", standalone_mode=False) or 0)
     except BenchError as error:
