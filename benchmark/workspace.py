@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from medssl_bench.errors import BenchError, did_you_mean
+from medssl_bench.tasks.yaml_file import validate
 
 FILE = "bench.yaml"
 
@@ -41,8 +42,8 @@ class Workspace(BaseModel):
     results: Path = Path("bench-results")
     cache: Path | None = None
     data: Path | dict[str, Path] | None = None
-    draws: int | None = None
-    seeds: int | None = None
+    draws: int | None = Field(None, ge=1)
+    seeds: int | None = Field(None, ge=1)
     set: dict[str, Any] = Field(default_factory=dict)
 
     def data_folders(self) -> dict[str, Path]:
@@ -63,16 +64,17 @@ def load_workspace(folder: Path | None = None) -> Workspace:
     if not path.is_file():
         return Workspace()
     try:
-        values = yaml.safe_load(path.read_text("utf-8")) or {}
-        return Workspace.model_validate(values)
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise BenchError(f"{path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:
         first = " ".join(str(error).split())
         raise BenchError(f"{path}: not YAML: {first}") from None
-    except ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(str(part) for part in fault["loc"])
-        near = did_you_mean(where, Workspace.model_fields) if "extra" in fault["type"] else ""
-        raise BenchError(f"{path}: {where}: {fault['msg']}.{near}") from None
+    if values is None:  # empty, or comments only
+        return Workspace()
+    if not isinstance(values, dict):
+        raise BenchError(f"{path}: expected `key: value` lines; `bench init` writes an example")
+    return validate(values, Workspace, path)
 
 
 def parse_data(
@@ -91,7 +93,7 @@ def parse_data(
         elif name not in names:
             raise BenchError(f"--data {word}: unknown task {name!r}.{did_you_mean(name, names)}")
         path = Path(folder).expanduser()
-        if not path.is_dir():
+        if not folder or not path.is_dir():
             raise BenchError(f"--data {word}: no such folder")
         found[name] = path
     return found
