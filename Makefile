@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := "$(CURDIR)/$(BIN)/bench"
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 WORKERS := $(shell [ $(CORES) -gt 1 ] && echo 2 || echo 1)
 VIEW := .mypy_view/medssl_bench
@@ -31,14 +32,17 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c 'import $(USED)'
 	@touch $@
 
+# Both start in bench-results, so that a bench.yaml of yours beside this file does not change them.
 demo: setup ## scratch, SimMIM and SMIT on built-in phantoms, then the leaderboard page
-	$(BIN)/bench run --profile demo --methods scratch,simmim,smit --tasks phantom_ct,phantom_mri \
-	  --shots 5,full --results bench-results/demo --workers $(WORKERS)
-	$(BIN)/bench report --results bench-results/demo
+	@mkdir -p bench-results
+	cd bench-results && $(BENCH) run --profile demo --methods scratch,simmim,smit \
+	  --tasks phantom_ct,phantom_mri --shots 5,full --results demo --workers $(WORKERS)
+	cd bench-results && $(BENCH) report --results demo
 	@echo "open $(CURDIR)/bench-results/demo/report/index.html"
 
 proof: setup ## does pretraining help? five draws, tuned scratch and a negative control
-	$(BIN)/python -m medssl_bench.proof --results bench-results/proof
+	@mkdir -p bench-results
+	cd bench-results && "$(CURDIR)/$(BIN)/python" -m medssl_bench.proof --results proof
 
 test: setup ## every test but those in a browser; PYTEST=... adds arguments
 	$(BIN)/python -m pytest -n $(CORES) -m "not browser" $(PYTEST)
@@ -53,7 +57,7 @@ lint: setup types ## ruff and mypy
 # The folders are one package only once installed; mypy sees that package through links.
 types: setup
 	@rm -rf .mypy_view && mkdir -p $(VIEW)
-	@ln -s $(CURDIR)/benchmark/* $(addprefix $(CURDIR)/,methods tasks analysis slurm results) $(VIEW)
+	@cd $(VIEW) && ln -s ../../benchmark/* $(addprefix ../../,methods tasks analysis slurm results) .
 	MYPYPATH=.mypy_view $(BIN)/mypy -p medssl_bench
 
 speed: setup ## every speed comparison of tests/performance, one after another
