@@ -26,7 +26,8 @@ def files() -> list[Path]:
     if shutil.which("git") is None:
         pytest.skip("git is not installed: it tells which files belong to the tree")
     listed = subprocess.run(
-        ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others",
+         "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     if listed.returncode:
