@@ -73,12 +73,13 @@ def sync(results: Path) -> int:
     os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
     import logging
 
-    from medssl_bench.store import Store
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
+    from medssl_bench.store import Store
+
+    # After the import, which sets levels of its own.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.absolute()}/mlflow.db"
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
