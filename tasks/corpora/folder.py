@@ -13,7 +13,7 @@ from typing import Any
 import SimpleITK as sitk
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from medssl_bench.data import dicom
+from medssl_bench.data.dicom_tags import may_be_image, modality_of
 from medssl_bench.data.reading import FileSource, find_volumes
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Corpus, Intensity, Preprocessing, Triple
@@ -204,10 +204,9 @@ def _image_series(folder: Path, told: str | None) -> list[tuple[str, str, str]]:
     found = []
     for uid in sorted(sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))):
         first = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)[0]
-        modality = dicom.modality_of(first)
-        if modality is not None:
-            known = told or modality if modality == "unknown" else modality
-            found.append((uid, _canonical(known), _tag(first, "0010|0020")))
+        if may_be_image(Path(first)):
+            modality = modality_of(Path(first)) or told or "unknown"
+            found.append((uid, _canonical(modality), _tag(first, "0010|0020")))
     return found
 
 
