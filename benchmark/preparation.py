@@ -5,7 +5,6 @@ Faults of voxels come out here. Each names its file, and stops only what depends
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from medssl_bench.errors import CaseError, DataError
 from medssl_bench.progress import Emit, Event
+from medssl_bench.provenance import available_cores
 from medssl_bench.registry import load_plugins
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def prepare_plan(plan: Plan, cache: Path, emit: Emit) -> None:
     """Fill the cache with every case that the plan's missing work needs."""
     for owner, cases in needed_cases(plan):
         title = f"prepare {owner.name}"
-        workers = max(1, min(os.cpu_count() or 1, len(cases) // 4))
+        workers = max(1, min(available_cores(), len(cases) // 4))
         size = max(1, min(16, len(cases) // workers))
         chunks = [cases[i : i + size] for i in range(0, len(cases), size)]
         done, faulty = 0, 0

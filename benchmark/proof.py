@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+SETTINGS = ("pretrain.steps=1200", "finetune.steps=400")
+"""More of both than in the demo; everything else is its profile."""
 PRETRAINED = ("simmim", "smit")
 CONTROL = "simmim"
-RATES = (5e-4, 2e-3, 8e-3)
+RATES = (1e-3, 3e-3, 9e-3)
 """Learning rates of scratch; the pretrained methods use the middle one, the profile's."""
 
 
@@ -85,7 +87,7 @@ def run_grid(words: argparse.Namespace) -> bool:
     ]
     ok = True
     for methods, corpus, rate in arms:
-        changes = [f"finetune.lr={rate or RATES[1]}", *words.assignments]
+        changes = [*SETTINGS, f"finetune.lr={rate or RATES[1]}", *words.assignments]
         ok &= run(
             methods, words.tasks, words.shots, corpus=corpus, assignments=changes, **shared
         ).ok

@@ -100,6 +100,13 @@ def _cgroup_rooms() -> Iterator[int]:
                     yield max(0, int(text) - used)
 
 
+def available_cores() -> int:
+    """Count the cores this process may use (a SLURM job's share, not the node)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @cache
 def library_versions() -> dict[str, str]:
     """Return the versions of Python, of this package and of what it depends on."""

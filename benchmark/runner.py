@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import queue
 import threading
 import time
 import traceback
@@ -19,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 from medssl_bench.claims import Claim, ClaimLost
 from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.networks.memory import keep_freed_memory
 from medssl_bench.preparation import PreparedSet, open_prepared, prepare_plan
 from medssl_bench.progress import Emit, Event, Relay
-from medssl_bench.provenance import git_state
+from medssl_bench.provenance import available_cores, git_state
 from medssl_bench.registry import load_plugins
 from medssl_bench.store import Store
 
@@ -49,7 +51,7 @@ def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> l
         return Worker(plan, root, cache, emit).run()
     context = get_context("spawn")
     events, results = context.Queue(), context.Queue()
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, available_cores() // workers)
     # Pickled here, for plugins must be loaded before a plan that holds things of theirs.
     task = (plan.request.plugins, pickle.dumps(plan), root, cache, threads, events, results)
     children = [context.Process(target=_child, args=task, daemon=False) for _ in range(workers)]
@@ -57,10 +59,13 @@ def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> l
         for child in children:
             child.start()
         failures: dict[str, Failure] = {}
+        while any(child.is_alive() for child in children) or not results.empty():
+            try:
+                failures.update({failure.unit: failure for failure in results.get(timeout=0.5)})
+            except queue.Empty:
+                continue
         for child in children:
             child.join()
-        while not results.empty():
-            failures.update({failure.unit: failure for failure in results.get()})
     for child in children:
         if child.exitcode:
             unit = f"worker process {child.pid}"
@@ -112,6 +117,8 @@ class Worker:
         """Open the store; volumes are opened when first needed."""
         self.plan, self.cache, self.emit = plan, cache, emit
         self.store = Store(root)
+        if plan.compute.device == "cpu":
+            keep_freed_memory()
         git_state()  # asked now, so that a commit made while this runs is not recorded
         self._tasks: dict[str, PreparedSet] = {}
 

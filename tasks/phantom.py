@@ -11,7 +11,7 @@ from medssl_bench.task import Case, Intensity, Preprocessing, Task
 
 TRAIN = 40
 TEST = 24
-_WORKING_SPACING = (4.0, 4.0, 4.0)
+_WORKING_SPACING = (5.0, 5.0, 5.0)
 """Near the phantoms' own voxels, so that an epoch takes seconds."""
 
 
@@ -51,7 +51,7 @@ phantom_ct = PhantomTask(
     preprocessing=Preprocessing(
         spacing=_WORKING_SPACING, intensity=Intensity(rule="clip", low=-175, high=250)
     ),
-    crop=(48, 48, 48),
+    crop=(32, 32, 32),
 )
 
 phantom_mri = PhantomTask(
@@ -63,5 +63,5 @@ phantom_mri = PhantomTask(
     preprocessing=Preprocessing(
         spacing=_WORKING_SPACING, intensity=Intensity(rule="percentile", low=5, high=95)
     ),
-    crop=(48, 48, 48),
+    crop=(32, 32, 32),
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 from medssl_bench.data.phantoms import NoiseSource, PhantomSource, phantom_seeds
 from medssl_bench.task import Case, Corpus, Intensity, Preprocessing
 
-_CT = Preprocessing(spacing=(4.0, 4.0, 4.0), intensity=Intensity(rule="clip", low=-500, high=500))
+_CT = Preprocessing(spacing=(5.0, 5.0, 5.0), intensity=Intensity(rule="clip", low=-500, high=500))
 """Paper 004's rule for its CT corpus, at the phantoms' own resolution."""
 
 
