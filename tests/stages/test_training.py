@@ -1,0 +1,117 @@
+"""Schedules, parameter groups, histories and sampling, against closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from medssl_bench.config import Augmentation
+from medssl_bench.data.augmentation import augment
+from medssl_bench.data.sampling import LabelledCrops, case_of, keyed_rng
+from medssl_bench.errors import CaseError
+from medssl_bench.history import History
+from medssl_bench.training import LearningRate, build_optimizer, resolve_precision
+
+
+def test_learning_rate_warms_up_linearly_then_follows_a_cosine() -> None:
+    layer = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=1.0)
+    rate = LearningRate(optimizer, steps=100, warmup_fraction=0.1, min_lr=0.1)
+
+    def at(step: int) -> float:
+        rate.set(step)
+        return float(optimizer.param_groups[0]["lr"])
+
+    assert at(0) == 0
+    assert at(5) == pytest.approx(0.5)
+    assert at(10) == pytest.approx(1.0)
+    for step in (30, 55, 99):
+        cosine = 0.1 + 0.9 * (1 + math.cos(math.pi * (step - 10) / 90)) / 2
+        assert at(step) == pytest.approx(cosine)
+    assert at(55) == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 45 / 90)) / 2)
+
+
+def test_no_decay_on_vectors_mask_tokens_and_position_tables() -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(3, 4)
+            self.mask_token = torch.nn.Parameter(torch.zeros(1, 4))
+            self.relative_position_bias_table = torch.nn.Parameter(torch.zeros(7, 2))
+
+    net = Net()
+    optimizer = build_optimizer(net, 1e-3, 0.05, (0.9, 0.999))
+    decayed = {id(p) for g in optimizer.param_groups if g["weight_decay"] for p in g["params"]}
+    assert decayed == {id(net.linear.weight)}
+
+
+def test_history_keeps_means_and_refuses_what_is_not_finite() -> None:
+    history = History(steps=1000)
+    assert history.every == 2
+    for step in range(4):
+        history.add(step, {"loss": torch.tensor(float(step))})
+    assert history.points == [{"step": 2, "loss": 0.5}, {"step": 4, "loss": 2.5}]
+    history.add(4, {"loss": torch.tensor(float("nan"))})
+    with pytest.raises(CaseError, match="loss became nan at or just before step 6"):
+        history.add(5, {"loss": torch.tensor(1.0)})
+
+
+def test_every_epoch_sees_every_case_once_and_in_its_own_order() -> None:
+    epochs = [[case_of(3, slot, 7) for slot in range(e * 7, e * 7 + 7)] for e in range(5)]
+    assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    assert [case_of(3, slot, 7) for slot in range(7)] == epochs[0]
+
+
+class Volume:
+    """Labelled case in memory; every voxel's image value tells its place."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.id, self.shape = "volume", shape
+        self._label = np.zeros(shape, np.uint8)
+        self._label[2:5, 3:6, 1:3] = 1
+        self.foreground = {1: np.argwhere(self._label == 1)}
+
+    def image(self) -> np.ndarray:
+        return (np.arange(np.prod(self.shape)).reshape((1, *self.shape)) / 2048).astype(np.float16)
+
+    def label(self) -> np.ndarray:
+        return self._label
+
+
+def test_crops_repeat_by_step_and_image_and_label_stay_together() -> None:
+    crops = LabelledCrops([Volume((12, 11, 10))], (8, 8, 8), 0, 0.5, torch.device("cpu"))
+    images, labels = crops.batch(4, 2, 2)
+    again, _ = crops.batch(4, 2, 2)
+    assert images.shape == (4, 1, 8, 8, 8) and labels.shape == (4, 1, 8, 8, 8)
+    assert torch.equal(images, again)
+    marked = set((np.flatnonzero(Volume((12, 11, 10)).label()) / 2048).astype(np.float16).tolist())
+    for image, label in zip(images, labels, strict=True):
+        inside = image[label == 1].numpy().astype(np.float16).tolist()
+        assert set(inside) <= marked
+
+
+def test_a_volume_smaller_than_the_crop_is_padded_with_zeros() -> None:
+    crops = LabelledCrops([Volume((6, 7, 4))], (8, 8, 8), 0, 1.0, torch.device("cpu"))
+    images, labels = crops.batch(0, 1, 1)
+    assert images.shape == (1, 1, 8, 8, 8)
+    assert int(labels.sum()) == 3 * 3 * 2
+
+
+def test_augmentation_turns_image_and_label_alike_and_only_in_the_axial_plane() -> None:
+    label = torch.zeros(1, 1, 6, 6, 4, dtype=torch.long)
+    label[0, 0, 1, 2, 3] = 1
+    image = label.float()
+    settings = Augmentation(rotate90=1.0, intensity=0.0)
+    for step in range(8):
+        turned, mask = augment(image, label, settings, keyed_rng(0, "augment", step))
+        assert torch.equal(turned[0, 0] > 0.5, mask[0, 0] == 1)
+        assert mask[..., 3].sum() == 1 and mask[..., :3].sum() == 0
+        assert not torch.equal(mask, label)
+
+
+def test_precision_is_never_changed_when_it_is_asked_for() -> None:
+    assert resolve_precision("bf16-mixed", "cpu") == "bf16-mixed"
+    assert resolve_precision("32-true", "cpu") == "32-true"
+    assert resolve_precision("auto", "cpu") in ("bf16-mixed", "32-true")
