@@ -33,16 +33,16 @@ class Hours:
 
 def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     """Upper bounds of (cache, results) in bytes for what the plan misses."""
-    from medssl_bench.data.cache import disk_estimate
-    from medssl_bench.preparation import needed_cases
+    from medssl_bench.data.cache import VolumeCache, disk_estimate
+    from medssl_bench.preparation import needed_cases, rules
 
-    volumes = 0
+    volumes, held = 0, VolumeCache(cache)
     for owner, cases in needed_cases(plan):
         for case in cases:
-            for channel, source in case.images.items():
-                rules = owner.preprocessing
-                rule = rules[channel] if isinstance(rules, dict) else rules
-                volumes += disk_estimate([source.header()], rule)
+            rule, words = rules(owner, case)
+            if not held.holds(case, rule, **words):
+                headers = [case.images[channel].header() for channel in words["channels"]]
+                volumes += disk_estimate(headers, rule, labelled=case.label is not None)
     params = float(registry.backbones.entry(plan.settings.backbone).info["params_m"]) * 1e6
     # A checkpoint holds weights and two moments in float32, twice (the last two are kept).
     running = 2 * 3 * 4 * params * 2

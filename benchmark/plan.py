@@ -140,6 +140,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         warnings += notes
     trained = [name for name in methods if _trains(name)]
     corpus = None
+    _check_channels(trained, tasks)
     if trained:
         corpus, notes = _find_corpus(request.settings)
         warnings += notes
@@ -226,6 +227,16 @@ def _check_crops(settings: Settings, tasks: Sequence[Task]) -> None:
             raise BenchError(
                 f"{name} {shown}: backbone {settings.backbone} needs sides that are"
                 f" multiples of {multiple}"
+            )
+
+
+def _check_channels(trained: Sequence[str], tasks: Sequence[Task]) -> None:
+    """Pretrained encoders see one channel; a task of several has no agreed way to take one."""
+    for task in tasks:
+        if trained and len(task.channels) > 1:
+            raise BenchError(
+                f"task {task.name} has {len(task.channels)} channels, but {trained[0]} is"
+                " pretrained on one; give the task one channel, or run scratch alone"
             )
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medssl_bench.errors import CaseError, DataError
 from medssl_bench.progress import Emit, Event
@@ -20,7 +20,7 @@ from medssl_bench.registry import load_plugins
 if TYPE_CHECKING:
     from medssl_bench.data.cache import Prepared, VolumeCache
     from medssl_bench.plan import Plan
-    from medssl_bench.task import Case, Corpus, Task
+    from medssl_bench.task import Case, Corpus, Preprocessing, Task
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,19 @@ class PreparedSet:
 
 def prepare_case(cache: VolumeCache, owner: Task | Corpus, case: Case) -> Prepared:
     """Prepare one case by the rules of its task or corpus; raises DataError."""
+    rule, words = rules(owner, case)
+    return cache.prepare(case, rule, **words)
+
+
+def rules(owner: Task | Corpus, case: Case) -> tuple[Preprocessing, dict[str, Any]]:
+    """Preprocessing of a case, and the other words that :class:`VolumeCache` wants."""
     from medssl_bench.task import Task
 
     if isinstance(owner, Task):
-        return cache.prepare(
-            case,
-            owner.preprocessing,
-            channels=owner.channels,
-            remap=owner.remap,
-            classes=owner.classes,
-        )
+        words = {"channels": owner.channels, "remap": owner.remap, "classes": owner.classes}
+        return owner.preprocessing, words
     (modality,) = case.images
-    return cache.prepare(case, owner.preprocessing[modality], channels=(modality,))
+    return owner.preprocessing[modality], {"channels": (modality,)}
 
 
 def _prepare_many(root: Path, owner: Task | Corpus, cases: Sequence[Case]) -> list[tuple[str, str]]:

@@ -110,10 +110,8 @@ def compare(results: Path, tasks: list[str], shots: str) -> list[Comparison]:
     found: list[Comparison] = []
     for task in tasks:
         mine = scores[scores["task"] == task]
-        scratch = {
-            float(rate): _table(rows)
-            for rate, rows in mine[mine["method"] == "scratch"].groupby("lr")
-        }
+        baseline = mine[mine["method"] == "scratch"]
+        scratch = {rate: _table(baseline[baseline["lr"] == rate]) for rate in set(baseline["lr"])}
         best = max(scratch, key=lambda rate: float(scratch[rate].to_numpy().mean()))
         for (method, corpus), rows in mine[mine["method"] != "scratch"].groupby(
             ["method", "corpus"]

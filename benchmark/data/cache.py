@@ -64,13 +64,7 @@ class VolumeCache:
             DataError: A source cannot be read, holds NaN, unknown label ids or another shape than
                 its fellows; or the cache cannot be written. The message names the file.
         """
-        recipe = Recipe(
-            case,
-            preprocessing,
-            tuple(channels),
-            dict(remap or {}),
-            None if classes is None else tuple(sorted(classes)),
-        )
+        recipe = _recipe(case, preprocessing, channels, remap, classes)
         key = recipe.key()
         folder = self.root / key[:2] / key
         try:
@@ -81,6 +75,19 @@ class VolumeCache:
             meta = self._build(recipe, key, folder)
         rebuild = partial(self._rebuild, recipe, key, folder)
         return Prepared(folder, case.id, case.group, meta, rebuild)
+
+    def holds(
+        self,
+        case: Case,
+        preprocessing: Preprocessing,
+        *,
+        channels: Sequence[str],
+        remap: Mapping[int, int] | None = None,
+        classes: Mapping[int, str] | None = None,
+    ) -> bool:
+        """Tell whether there is an entry for the case (sound or not); arguments as ``prepare``."""
+        key = _recipe(case, preprocessing, channels, remap, classes).key()
+        return (self.root / key[:2] / key).is_dir()
 
     def _rebuild(self, recipe: Recipe, key: str, folder: Path) -> None:
         """Build an entry anew whose files look whole but cannot be decompressed."""
@@ -104,6 +111,17 @@ class VolumeCache:
             ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _recipe(
+    case: Case,
+    preprocessing: Preprocessing,
+    channels: Sequence[str],
+    remap: Mapping[int, int] | None,
+    classes: Mapping[int, str] | None,
+) -> Recipe:
+    ids = None if classes is None else tuple(sorted(classes))
+    return Recipe(case, preprocessing, tuple(channels), dict(remap or {}), ids)
 
 
 def disk_estimate(

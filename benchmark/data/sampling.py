@@ -78,10 +78,14 @@ class LabelledCrops:
         seed: int,
         positive_share: float,
         device: torch.device,
+        clear: bool = False,
     ) -> None:
-        """Read every case once; images stay float16, labels uint8."""
+        """Read every case once; images stay float16, labels uint8.
+
+        ``clear`` keeps the other crops free of foreground where that is possible (tumours, 1:1).
+        """
         self.cases, self.size, self.seed = cases, size, seed
-        self.positive_share, self.device = positive_share, device
+        self.positive_share, self.device, self.clear = positive_share, device, clear
         self._images = [torch.from_numpy(np.asarray(c.image())).to(device) for c in cases]
         self._labels = [torch.from_numpy(np.asarray(c.label())).to(device) for c in cases]
 
@@ -92,7 +96,9 @@ class LabelledCrops:
             index = case_of(self.seed, slot, len(self.cases))
             for crop in range(crops_per_case):
                 rng = keyed_rng(self.seed, "crop", slot, crop)
-                start = sample_start(self.cases[index], self.size, rng, self.positive_share)
+                start = sample_start(
+                    self.cases[index], self.size, rng, self.positive_share, clear=self.clear
+                )
                 images.append(_cut(self._images[index], start, self.size))
                 labels.append(_cut(self._labels[index][None], start, self.size))
         return torch.stack(images).float(), torch.stack(labels).long()

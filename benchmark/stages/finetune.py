@@ -117,7 +117,12 @@ def finetune(
     rate = LearningRate(optimizer, steps, settings.warmup_fraction, settings.min_lr)
     loss_of = segmentation_loss(job.task.kind, len(job.task.classes))
     crops = LabelledCrops(
-        train, job.crop, job.seed, settings.positive_share, _home(train, job.task, fabric.device)
+        train,
+        job.crop,
+        job.seed,
+        settings.positive_share,
+        _home(train, job.task, fabric.device),
+        clear=job.task.kind == "tumour",
     )
 
     start, seconds, resumed = 0, 0.0, 0
