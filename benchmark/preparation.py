@@ -61,7 +61,9 @@ def rules(owner: Task | Corpus, case: Case) -> tuple[Preprocessing, dict[str, An
 def _prepare_many(root: Path, owner: Task | Corpus, cases: Sequence[Case]) -> list[tuple[str, str]]:
     """Prepare a chunk of cases in a child process; return the faults by case id."""
     from medssl_bench.data.cache import VolumeCache
+    from medssl_bench.data.digest_index import INDEX
 
+    INDEX.use(root)
     cache, faults = VolumeCache(root), []
     for case in cases:
         try:

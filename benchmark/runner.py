@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench.claims import Claim, ClaimLost
+from medssl_bench.data.digest_index import INDEX
 from medssl_bench.errors import BenchError, CaseError
 from medssl_bench.networks.memory import keep_freed_memory
 from medssl_bench.preparation import PreparedSet, open_prepared, prepare_plan
@@ -96,6 +97,7 @@ def _child(
     """Entry of a worker process; it ends when its parent does."""
     import torch
 
+    INDEX.use(cache)
     load_plugins(plugins)
     plan: Plan = pickle.loads(pickled)
     torch.set_num_threads(threads)

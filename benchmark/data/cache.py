@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from medssl_bench.data.digest_index import INDEX
 from medssl_bench.data.entry import Recipe
 from medssl_bench.data.prepared import DamagedEntry, Prepared, read_meta
 from medssl_bench.data.volume import Header
@@ -35,10 +34,6 @@ class VolumeCache:
     """
 
     root: Path
-
-    def __post_init__(self) -> None:
-        """Remember digests of files beside the entries."""
-        INDEX.use(self.root)
 
     def prepare(
         self,

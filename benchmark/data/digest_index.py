@@ -48,9 +48,12 @@ class DigestIndex:
     def _append(self, row: list[object]) -> None:
         if self._path is None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+        except OSError:
+            self._path = None  # only speed is lost; whoever writes results meets the same fault
 
 
 INDEX = DigestIndex()
