@@ -164,7 +164,8 @@ def load_settings(
     values = profile_values(profile)
     values.pop("summary", None)
     values["profile"] = profile
-    _merge(values, given or {})
+    for key, value in (given or {}).items():
+        _assign(values, key, value)
     for text in assignments:
         key, found, value = text.partition("=")
         if not found:
@@ -180,38 +181,36 @@ def load_settings(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = str(first["msg"]).removeprefix("Value error, ")
+        if first["type"] == "tuple_type":
+            message = "expected a list, such as [96, 96, 96]"
         raise BenchError(f"setting {where}: {message} (got {first.get('input')!r})") from None
 
 
-def _merge(into: dict[str, Any], changes: Mapping[str, Any], path: str = "") -> None:
-    for key, value in changes.items():
-        name = f"{path}.{key}" if path else str(key)
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value, name)
-        else:
-            _assign(into, key, value, name)
-
-
-def _assign(values: dict[str, Any], key: str, value: Any, shown: str | None = None) -> None:
-    """Set one dotted key, refusing a key that no setting has."""
-    parts = key.split(".")
+def _assign(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set one dotted key, or each part of a mapping; a key that no setting has is refused."""
     known = setting_keys()
-    full = shown or key
-    if not full.startswith("methods.") and full not in known:
-        raise BenchError(f"unknown setting {full!r}.{did_you_mean(full, known)}")
-    if full == "profile":
+    if not key.startswith("methods.") and key not in known:
+        raise BenchError(f"unknown setting {key!r}.{did_you_mean(key, known)}")
+    if key == "profile":
         raise BenchError("setting 'profile': choose one by --profile, or `profile` in bench.yaml")
+    if isinstance(value, Mapping):
+        for part, inner in value.items():
+            _assign(values, f"{key}.{part}", inner)
+        return
+    parts = key.split(".")
+    target = values
+    for part in parts[:-1]:
+        if target.get(part) is None:
+            target[part] = {}
+        target = target[part]
+        if not isinstance(target, dict):
+            raise BenchError(f"setting {key!r}: {part!r} has no parts")
+    target[parts[-1]] = value
     # The two budgets exclude each other: choosing one drops the profile's other.
     other = {"finetune.steps": "epochs", "finetune.epochs": "steps"}
     for chosen, dropped in other.items():
-        if full == chosen or full.startswith(f"{chosen}."):
-            values.get("finetune", values).pop(dropped, None)
-    target = values
-    for part in parts[:-1]:
-        target = target.setdefault(part, {})
-        if not isinstance(target, dict):
-            raise BenchError(f"setting {full!r}: {part!r} has no parts")
-    target[parts[-1]] = value
+        if value is not None and f"{key}.".startswith(f"{chosen}."):
+            values["finetune"].pop(dropped, None)
 
 
 def setting_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:

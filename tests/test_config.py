@@ -62,6 +62,18 @@ def test_later_words_win():
     assert settings.finetune.batch == load_settings("demo").finetune.batch
 
 
+def test_a_group_changes_what_it_names_and_keeps_the_rest():
+    demo = load_settings("demo")
+    changed = load_settings(
+        "demo", assignments=["finetune={steps: 3, augmentation: {intensity: 0}}"]
+    )
+    augmentation = demo.finetune.augmentation.model_copy(update={"intensity": 0.0})
+    update = {"steps": 3, "augmentation": augmentation}
+    assert changed.finetune == demo.finetune.model_copy(update=update)
+    smit = load_settings("demo", assignments=["methods={smit: {out: 8}}"]).methods["smit"]
+    assert smit == demo.methods["smit"] | {"out": 8}
+
+
 def test_numbers_as_people_write_them():
     assert load_settings("demo", assignments=["finetune.lr=1e-3"]).finetune.lr == 1e-3
     assert (
@@ -101,7 +113,8 @@ def test_a_budget_in_epochs_sees_every_case_that_often(shots, cases):
         ("finetune.lr=fast", "finetune.lr"),
         ("precision=half", "precision"),
         ("evaluate.overlap=1", "evaluate.overlap"),
-        ("pretrain.crop=96", "pretrain.crop"),
+        ("pretrain.crop=96", "pretrain.crop: expected a list, such as [96, 96, 96] (got 96)"),
+        ("finetune={step: 3}", "'finetune.steps'"),
         ("keep=everything", "keep"),
         ("profile=paper", "--profile"),
         ("finetune.lr", "expected key.path=value"),
