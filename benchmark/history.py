@@ -44,9 +44,19 @@ class History:
         self._open = []
 
     def note(self, **values: float) -> None:
-        """Add figures (a validation score, a method's watch) to the latest point."""
+        """Add figures (the rate, a method's watch) to the point that was just closed."""
         if self.points:
             self.points[-1].update(values)
+
+    def mark(self, step: int, **values: float) -> None:
+        """Keep figures of this very ``step`` (1 is the first), such as a validation score.
+
+        Where no point was closed at it they are a point of their own, without losses.
+        """
+        if self.points and self.points[-1]["step"] == step:
+            self.points[-1].update(values)
+        else:
+            self.points.append({"step": step, **values})
 
     @property
     def at_point(self) -> bool:
@@ -56,4 +66,5 @@ class History:
     @property
     def latest(self) -> str:
         """The latest loss as text for a progress line."""
-        return f"loss {self.points[-1]['loss']:.4f}" if self.points else ""
+        losses = [point["loss"] for point in self.points if "loss" in point]
+        return f"loss {losses[-1]:.4f}" if losses else ""

@@ -226,7 +226,7 @@ def _check_crops(settings: Settings, tasks: Sequence[Task]) -> None:
             shown = "x".join(map(str, crop))
             raise BenchError(
                 f"{name} {shown}: backbone {settings.backbone} needs sides that are"
-                f" multiples of {multiple}"
+                f" multiples of {multiple}; change the crop or choose another backbone"
             )
 
 
@@ -278,11 +278,15 @@ def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:
 
 
 def _subset(cases: Sequence[Case], corpus: str, size: int | None) -> tuple[Case, ...]:
-    """Take ``size`` cases by a ranking that is fixed for the corpus, so subsets are nested."""
-    if size is None:
-        return tuple(cases)
-    if size > len(cases):
-        raise BenchError(f"corpus_size {size}: {corpus} has only {len(cases)} volumes")
+    """Take ``size`` cases by a ranking that is fixed for the corpus, so subsets are nested.
+
+    In the order of their ids, for sampling counts them and the digest of a corpus has no order.
+    """
+    if size is not None and size > len(cases):
+        raise BenchError(
+            f"corpus_size {size}: {corpus} has only {len(cases)} volumes;"
+            " `--set corpus_size=null` takes all"
+        )
     ranked = sorted(cases, key=lambda case: seed_from(corpus, "subset", case.id))
     return tuple(sorted(ranked[:size], key=lambda case: case.id))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,8 +59,8 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--set", dest="assignments", action="append", default=[])
     words = parser.parse_args()
-    failed = run_grid(words)
-    found = compare(words.results, words.tasks.split(","), words.shots)
+    failed, keys = run_grid(words)
+    found = compare(words.results, words.tasks.split(","), words.shots, keys)
     text = describe(found)
     words.results.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(item), "verdict": item.verdict} for item in found]
@@ -69,8 +70,8 @@ def main() -> int:
     return 1 if failed or not holds(found) else 0
 
 
-def run_grid(words: argparse.Namespace) -> bool:
-    """Run every arm that is not recorded yet; returns whether something failed."""
+def run_grid(words: argparse.Namespace) -> tuple[bool, set[str]]:
+    """Run every arm that is not recorded yet; returns whether something failed, and all keys."""
     from medssl_bench.api import run
 
     shared: dict[str, Any] = {
@@ -85,17 +86,21 @@ def run_grid(words: argparse.Namespace) -> bool:
         ((CONTROL,), "noise", None),
         *((("scratch",), "phantom_ct", rate) for rate in RATES if rate != RATES[1]),
     ]
-    ok = True
+    failed, keys = False, set()
     for methods, corpus, rate in arms:
         changes = [*SETTINGS, f"finetune.lr={rate or RATES[1]}", *words.assignments]
-        ok &= run(
-            methods, words.tasks, words.shots, corpus=corpus, assignments=changes, **shared
-        ).ok
-    return not ok
+        done = run(methods, words.tasks, words.shots, corpus=corpus, assignments=changes, **shared)
+        failed |= not done.ok
+        keys |= {planned.cell.key for planned in done.plan.cells}
+    return failed, keys
 
 
-def compare(results: Path, tasks: list[str], shots: str) -> list[Comparison]:
-    """Compare every arm with the best scratch of the same task."""
+def compare(results: Path, tasks: list[str], shots: str, keys: Collection[str]) -> list[Comparison]:
+    """Compare every arm with the best scratch of the same task.
+
+    Only cells of these keys count: a results folder may hold others, of other settings or draws,
+    which the means of an arm must not mix in.
+    """
     from medssl_bench.analysis.tables import case_scores, prepare
     from medssl_bench.api import load_results
     from medssl_bench.store import Store
@@ -104,7 +109,8 @@ def compare(results: Path, tasks: list[str], shots: str) -> list[Comparison]:
         record.cell.protocol: record.settings["finetune"]["lr"]  # type: ignore[index,call-overload]
         for record in Store(results, read_only=True).records()
     }
-    scores = case_scores(prepare(load_results(results)))
+    cases = load_results(results)
+    scores = case_scores(prepare(cases[cases["key"].isin(set(keys))]))
     scores = scores[scores["shots"].astype(str) == shots]
     scores = scores.assign(lr=scores["protocol"].map(rates))
     found: list[Comparison] = []

@@ -156,7 +156,7 @@ def finetune(
         done = step + 1
         if validation and (done % settings.validation_every == 0 or done == steps):
             score = mean_working_dice(model, validation, job.task, job.crop, job.evaluation, fabric)
-            history.note(validation_dice=score)
+            history.mark(done, validation_dice=score)
             best.offer(score, done, network)
         now = time.monotonic()
         if history.at_point:

@@ -60,6 +60,7 @@ class Outcome:
     seconds: float
     resumed: int
     samples: int
+    """Crops seen: each view of a scan is one."""
 
 
 def build_method(job: PretrainJob) -> Method:
@@ -164,5 +165,5 @@ def pretrain(
         history.points,
         seconds + time.monotonic() - began,
         resumed,
-        settings.steps * settings.batch,
+        settings.steps * settings.batch * method.requires.views,
     )

@@ -57,6 +57,21 @@ def test_history_keeps_means_and_refuses_what_is_not_finite() -> None:
         history.add(5, {"loss": torch.tensor(1.0)})
 
 
+def test_a_validation_score_stands_at_its_own_step() -> None:
+    history = History(steps=2000)
+    scored = {}
+    for step in range(12):
+        history.add(step, {"loss": torch.tensor(1.0)})
+        if (step + 1) % 3 == 0:
+            scored[step + 1] = (step + 1) / 100
+            history.mark(step + 1, validation_dice=(step + 1) / 100)
+    found = {p["step"]: p["validation_dice"] for p in history.points if "validation_dice" in p}
+    assert found == scored
+    assert [p["step"] for p in history.points] == [3, 4, 6, 8, 9, 12]
+    assert [p["step"] for p in history.points if "loss" in p] == [4, 8, 12]
+    assert history.latest == "loss 1.0000"
+
+
 def test_every_epoch_sees_every_case_once_and_in_its_own_order() -> None:
     epochs = [[case_of(3, slot, 7) for slot in range(e * 7, e * 7 + 7)] for e in range(5)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
