@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medssl_bench.errors import BenchError
 from medssl_bench.registry import Entry
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ def load_corpus(spec: str) -> Corpus:
         from medssl_bench.tasks.corpora.folder import read_folders
 
         return read_folders(spec)
+    if spec not in corpora.entries() and Path(spec).expanduser().is_dir():
+        raise BenchError(f"unknown corpus {spec!r}. A folder is given as 'folder:{spec}'")
     found = corpora.load(spec)
     corpus: Corpus = found() if callable(found) else found
     return corpus

@@ -48,6 +48,7 @@ def refused(bench, *command: str | Path) -> str:
         ({"backbone": "swin_tny"}, ["unknown backbone 'swin_tny'", "'swin_tiny'"]),
         ({"methods": "simmim", "corpus": "fantom_ct"}, ["unknown corpus", "'phantom_ct'"]),
         ({"methods": "simmim", "corpus": "folder:/no/where"}, ["/no/where is no folder"]),
+        ({"methods": "simmim", "corpus": "."}, ["unknown corpus '.'", "'folder:.'"]),
         ({"shots": "many"}, ["--shots 'many'", "not a number of cases"]),
         ({"shots": "-5"}, ["--shots '-5'", "not a number of cases"]),
         ({"shots": "2.5"}, ["--shots '2.5'"]),
@@ -90,7 +91,7 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(bench, changes, told):
         ("methods.simmim.rato=0.5", ["'methods.simmim.rato'", "'methods.simmim.ratio'"]),
         ("methods.simmim.ratio=much", ["methods.simmim.ratio", "number"]),
         ("methods.simmim=5", ["methods.simmim"]),
-        ("corpus_size=1000", ["corpus_size 1000", "phantom_ct", "240"]),
+        ("corpus_size=1000", ["corpus_size 1000", "phantom_ct", "240", "corpus_size=null"]),
     ],
 )
 def test_a_wrong_setting_is_named(bench, assignment, told):
@@ -170,6 +171,12 @@ def test_results_that_cannot_be_written(bench):
         line = refused(bench, *words(results=results))
         assert results in line and "cannot write" in line
     assert Path("file").read_text() == "keep me"
+
+
+def test_a_page_that_cannot_be_written(bench):
+    Path("file").write_text("")
+    line = refused(bench, "report", "--out", "file")
+    assert "file: cannot write" in line and "choose another folder" in line
 
 
 def test_results_of_a_newer_version(bench):
