@@ -161,7 +161,7 @@ class Cost(Part):
     device_hours: Amount
     """Wall hours times devices; 0 where only the CPU worked."""
     peak_memory_bytes: Count | None
-    """Of the device, or of the process where there is none; None where it was not measured."""
+    """The most held while it ran: on a GPU by tensors, else by the process; None: not measured."""
     samples_per_second: Amount | None
     """Crops trained on per second; None where nothing was trained."""
     steps: Count

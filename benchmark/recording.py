@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import resource
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import torch
 
 from medssl_bench import provenance, registry
 from medssl_bench.analysis.metrics import definitions, summarise
 from medssl_bench.digest import weights_digest
+from medssl_bench.peak import peak_bytes
 from medssl_bench.record import Cost, Digests, Draw, Leaks, Record, Split, utc_now
 
 if TYPE_CHECKING:
@@ -128,15 +127,11 @@ def _cost(
 ) -> Cost:
     hours = seconds / 3600
     on_gpu = plan.compute.device == "cuda"
-    if on_gpu:
-        peak = int(torch.cuda.max_memory_allocated())
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     trained = train_seconds or seconds
     return Cost(
         wall_hours=hours,
         device_hours=hours if on_gpu else 0.0,
-        peak_memory_bytes=peak,
+        peak_memory_bytes=peak_bytes(plan.compute.device),
         samples_per_second=samples / trained if trained else None,
         steps=steps,
         crops=samples,

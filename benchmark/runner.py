@@ -22,6 +22,7 @@ from medssl_bench.claims import Claim, ClaimLost
 from medssl_bench.data.digest_index import INDEX
 from medssl_bench.errors import BenchError, CaseError
 from medssl_bench.networks.memory import keep_freed_memory
+from medssl_bench.peak import start_peak
 from medssl_bench.preparation import PreparedSet, open_prepared, prepare_plan
 from medssl_bench.progress import Emit, Event, Relay
 from medssl_bench.provenance import available_cores, git_state
@@ -71,7 +72,14 @@ def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> l
         if child.exitcode:
             unit = f"worker process {child.pid}"
             failures[unit] = Failure(unit, f"ended with exit code {child.exitcode}")
-    return list(failures.values())
+    done = _recorded_units(plan, Store(root))
+    return [failure for failure in failures.values() if failure.unit not in done]
+
+
+def _recorded_units(plan: Plan, store: Store) -> set[str]:
+    """Titles of what is recorded by now: one worker may finish what another one failed at."""
+    pretrained = {job.title for key, job in plan.pretrainings.items() if store.has_pretraining(key)}
+    return pretrained | {planned.title for planned in plan.cells if store.has(planned.cell)}
 
 
 def clear_leftovers(plan: Plan, store: Store) -> None:
@@ -189,6 +197,7 @@ class Worker:
                 return True
             note = work(claim)
             claim.release(done=True)
+            self._log_of(name).unlink(missing_ok=True)
             self.emit(Event(title, note=note, state="done"))
             return True
         except ClaimLost:
@@ -200,13 +209,17 @@ class Worker:
             claim.release(done=False)
             raise
         except Exception as error:
-            log = self.store.root / "failures" / f"{name[:40]}.txt"
+            log = self._log_of(name)
             log.parent.mkdir(exist_ok=True)
             log.write_text(traceback.format_exc())
             reason = f"{type(error).__name__}: {error} (see {log})"
         claim.release(done=False)
         self.emit(Event(title, note=reason, state="failed"))
         return Failure(title, reason)
+
+    def _log_of(self, name: str) -> Path:
+        """Where the traceback of a unit's latest failure is kept until the unit is recorded."""
+        return self.store.root / "failures" / f"{name[:40]}.txt"
 
     @cached_property
     def _corpus(self) -> PreparedSet:
@@ -229,6 +242,7 @@ class Worker:
         from medssl_bench.stages.pretrain import pretrain
 
         assert self.plan.corpus is not None
+        start_peak(self.plan.compute.device)
         volumes = self._corpus.take([case.id for case in self.plan.corpus.cases])
         outcome = pretrain(
             job,
@@ -249,6 +263,7 @@ class Worker:
         from medssl_bench.stages.evaluate import evaluate
         from medssl_bench.stages.finetune import FinetuneJob, finetune
 
+        start_peak(self.plan.compute.device)
         started = utc_now()
         began = time.monotonic()
         settings, cell = self.plan.settings, planned.cell

@@ -74,6 +74,11 @@ def test_one_command_goes_from_phantoms_to_a_page(folder: Path) -> None:
         assert set(record["draw"]["cases"]) <= set(record["split"]["train"])
         assert record["cost"]["steps"] == 6
 
+    infos = (folder / "results").glob("pretraining/*/pretraining.json")
+    costs = {info["method"]: info["cost"] for info in (json.loads(p.read_bytes()) for p in infos)}
+    assert costs["simmim"]["crops"] == 5 * 2  # steps, batch
+    assert costs["smit"]["crops"] == 5 * 2 * 2  # and two views of each scan
+
     from medssl_bench import load_encoder, load_results
 
     table = load_results(folder / "results")

@@ -1,0 +1,48 @@
+"""What a run says of work that failed at first and was recorded later."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from medssl_bench.claims import Claim
+from medssl_bench.config import load_settings
+from medssl_bench.plan import Plan, Request, build_plan
+from medssl_bench.record import Record
+from medssl_bench.runner import Failure, Worker, _recorded_units
+from medssl_bench.store import Store
+from medssl_bench.training import Compute
+
+EXAMPLE = Path(__file__).with_name("example_record.json")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    request = Request(("scratch",), ("phantom_ct",), ("5",), load_settings("demo", {"draws": 2}))
+    store = Store(tmp_path, read_only=True, missing_ok=True)
+    return build_plan(request, Compute("cpu", "32-true", 1), store)
+
+
+def test_the_log_of_a_failure_goes_when_its_unit_is_recorded(plan: Plan, tmp_path: Path) -> None:
+    worker = Worker(plan, tmp_path, tmp_path / "cache", lambda event: None)
+
+    def broken(claim: Claim) -> str:
+        raise ZeroDivisionError("by chance")
+
+    failed = worker._try("cell-1", "unit", lambda: False, broken)
+    assert isinstance(failed, Failure) and "ZeroDivisionError: by chance" in failed.reason
+    assert [path.name for path in (tmp_path / "failures").iterdir()] == ["cell-1.txt"]
+    assert worker._try("cell-1", "unit", lambda: False, lambda claim: "fine") is True
+    assert list((tmp_path / "failures").iterdir()) == []
+
+
+def test_units_that_another_worker_recorded_are_no_failures(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert _recorded_units(plan, store) == set()
+    first = plan.cells[0]
+    data = json.loads(EXAMPLE.read_bytes())
+    data |= {"cell": first.cell.model_dump(), "key": first.cell.key}
+    cases = pd.DataFrame({"case": ["a"], "target": ["liver"], "status": ["ok"]})
+    store.write(Record.model_validate_json(json.dumps(data)), cases, pd.DataFrame({"step": [1]}))
+    assert _recorded_units(plan, store) == {first.title}
