@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
     from medssl_bench.runner import Failure
+    from medssl_bench.store import Store
 
 EPILOG = """\b
 Examples:
@@ -82,11 +83,20 @@ def command(
         outcome = execute(plan, root, cache, workers, progress.emit)
     if as_json:
         document = plan_json(plan, root, cache, expected)
+        _mark_recorded(document, plan, Store(root, read_only=True))
         document["failures"] = [{"unit": f.unit, "reason": f.reason} for f in outcome.failures]
         click.echo(json.dumps(document, indent=1))
     else:
         _summarise(plan, root, outcome.failures)
     return 0 if outcome.ok else 1
+
+
+def _mark_recorded(document: dict[str, Any], plan: Plan, store: Store) -> None:
+    """Say of each unit whether it is recorded now; the plan says it of before the run."""
+    for shown in document["pretrainings"]:
+        shown["recorded"] = store.has_pretraining(shown["key"])
+    for shown, planned in zip(document["cells"], plan.cells, strict=True):
+        shown["recorded"] = store.has(planned.cell)
 
 
 def _summarise(plan: Plan, root: Path, failures: list[Failure]) -> None:

@@ -77,7 +77,7 @@ def _rounded(array: NDArray[np.generic]) -> NDArray[np.integer]:
         return array.astype(np.uint8)
     values = array.astype(np.float32, copy=False)
     if not np.isfinite(values).all():
-        raise DataError("the label holds values that are not finite numbers (NaN or infinite)")
+        raise DataError("the label holds values that are not finite (NaN or infinite); repair it")
     rounded = np.rint(values)
     off = np.abs(values - rounded) > ROUNDING
     if off.any():

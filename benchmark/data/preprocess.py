@@ -43,7 +43,7 @@ def scale_intensity(array: NDArray[np.generic], intensity: Intensity) -> NDArray
     scaled = np.array(array, dtype=np.float32, order="C")
     if not np.isfinite(scaled.sum(dtype=np.float64)) and not np.isfinite(scaled).all():
         count = int(scaled.size - np.isfinite(scaled).sum())
-        raise DataError(f"{count} voxels are not finite numbers (NaN or infinite)")
+        raise DataError(f"{count} voxels are not finite numbers (NaN or infinite); repair it")
     low, high = intensity.low, intensity.high
     if intensity.rule == "percentile":
         low, high = (float(value) for value in np.percentile(scaled, (low, high)))

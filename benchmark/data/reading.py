@@ -135,7 +135,7 @@ def _faults_of(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: no permission to read it") from error
     except Exception as error:
         cause = " ".join(str(error).rsplit("ERROR:", 1)[-1].split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read: {cause[:240]}") from error
+        raise DataError(f"{path}: cannot be read; fetch it again ({cause[:240]})") from error
 
 
 def _files_of(path: Path) -> list[Path]:

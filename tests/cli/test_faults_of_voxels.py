@@ -71,6 +71,7 @@ def test_only_cells_that_need_a_faulty_case_stop(bench, write_task):
         assert str(path) in told[name]
     assert "7" in told["ids"] and "nan" in told["nan"].lower()
     assert all("1 shots" not in failure["unit"] for failure in document["failures"])
+    assert {cell["shots"] for cell in document["cells"] if cell["recorded"]} == {"1"}
     recorded = load_results("bench-results")
     assert sorted(set(zip(recorded.task, recorded.shots, strict=True))) == [
         ("cut", "1"), ("ids", "1"), ("nan", "1"),
