@@ -93,7 +93,8 @@ def record_cell(
             **settings.model_dump(mode="json"),
             "task": found.task.model_dump(mode="json"),
             "data_digest": found.data,
-            "equivalent_epochs": planned.epochs,
+            # Of the steps taken, which are fewer than planned where patience ran out.
+            "equivalent_epochs": settings.finetune.epochs_of(tuned.steps, len(planned.draw.train)),
         },
         versions={
             "task": found.task.version,

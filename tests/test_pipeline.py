@@ -173,6 +173,9 @@ def test_validation_selects_weights_and_counts_its_cases(folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     record = records(folder / "results")["scratch"]
     assert record["draw"]["labelled_total"] == 3
+    taken = record["cost"]["steps"]
+    assert taken <= 6
+    assert record["settings"]["equivalent_epochs"] == taken * 2 / 2  # batch, training cases
     (path,) = (folder / "results").glob("records/*/*/history.parquet")
     history = pd.read_parquet(path)
     assert history["validation_dice"].notna().any()
