@@ -82,7 +82,7 @@ def test_only_cells_that_need_a_faulty_case_stop(bench, write_task):
     again = bench(*command, "--shots", "1,full", "--json")
     assert again.code == 1
     cells = {(c["task"], c["shots"]): c["recorded"] for c in json.loads(again.out)["cells"]}
-    assert cells["cut", "1"] and not cells["nan", "full"]
+    assert cells["cut", "1"] and cells["nan", "full"] and not cells["cut", "full"]
     assert {f["unit"].split()[1] for f in json.loads(again.out)["failures"]} == {"cut", "ids"}
 
 
