@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("pretrain.steps=1200", "finetune.steps=400")
+SETTINGS = ("pretrain.steps=2500", "finetune.steps=400")
 """More of both than in the demo; everything else is its profile."""
 PRETRAINED = ("simmim", "smit")
 CONTROL = "simmim"
-RATES = (1e-3, 3e-3, 9e-3)
+RATES = (3e-3, 6e-3, 1.2e-2)
 """Learning rates of scratch; the pretrained methods use the middle one, the profile's."""
 
 
