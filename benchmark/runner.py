@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import sys
 import threading
 import time
 import traceback
@@ -117,7 +118,10 @@ def _child(
         os._exit(1)
 
     threading.Thread(target=follow_parent, daemon=True).start()
-    results.put(Worker(plan, root, cache, events.put).run())
+    try:
+        results.put(Worker(plan, root, cache, events.put).run())
+    except KeyboardInterrupt:  # it reaches every process, and the parent says so in one line
+        sys.exit(130)
 
 
 class Worker:
