@@ -36,7 +36,9 @@ def prepared(tmp_path: Path) -> Prepared:
     for name, array in (("image", image), ("label", label)):
         nibabel.save(nibabel.Nifti1Image(array, affine), tmp_path / f"{name}.nii.gz")
     case = Case(
-        "case", {"image": FileSource(tmp_path / "image.nii.gz")}, FileSource(tmp_path / "label.nii.gz")
+        "case",
+        {"image": FileSource(tmp_path / "image.nii.gz")},
+        FileSource(tmp_path / "label.nii.gz"),
     )
     return VolumeCache(tmp_path / "cache").prepare(
         case, TASK.preprocessing, channels=("image",), classes=TASK.classes
