@@ -19,4 +19,8 @@ def __getattr__(name: str) -> Any:
         from medssl_bench import api
 
         return getattr(api, name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("medssl-bench")
     raise AttributeError(f"module 'medssl_bench' has no attribute {name!r}")

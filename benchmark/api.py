@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from medssl_bench.plan import Plan
     from medssl_bench.runner import Failure
 
-Words = str | Sequence[str]
+Words = str | int | Path | Sequence[str | int | Path]
+Folders = str | Path | Mapping[str, Path | str] | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
 class Run:
     """A finished (or only planned) run."""
 
-    plan: Plan
+    plan: Plan = field(repr=False)
     results: Path
     failures: list[Failure] = field(default_factory=list)
 
@@ -37,7 +38,7 @@ class Run:
 def make_plan(
     methods: Words,
     tasks: Words,
-    shots: Words | int = "full",
+    shots: Words = "full",
     *,
     profile: str | None = None,
     corpus: str | None = None,
@@ -47,13 +48,15 @@ def make_plan(
     pretrain_seed: int | None = None,
     select: str | None = None,
     device: str = "auto",
-    data: Sequence[str] = (),
+    data: Folders = (),
     results: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
-    plugins: Sequence[Path | str] = (),
+    plugins: Words = (),
 ) -> tuple[Plan, Path, Path]:
     """Validate a request; returns the plan, the results folder and the cache folder.
+
+    ``data`` is a folder, a mapping task -> folder, or a list of what ``--data`` takes.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
@@ -72,8 +75,9 @@ def make_plan(
     from medssl_bench.workspace import load_workspace, parse_data
 
     workspace = load_workspace()
-    for plugin in plugins:
-        load_plugin(Path(plugin))
+    files = tuple(Path(plugin) for plugin in _listed(plugins))
+    for plugin in files:
+        load_plugin(plugin)
     given: dict[str, Any] = {}
     asked = {
         "corpus": corpus or workspace.corpus,
@@ -95,10 +99,10 @@ def make_plan(
     request = Request(
         methods=_split(methods),
         tasks=specs,
-        shots=_split(str(shots) if isinstance(shots, int) else shots),
+        shots=_split(shots),
         settings=chosen,
-        data=parse_data(data, workspace.data_folders(), names),
-        plugins=tuple(Path(plugin) for plugin in plugins),
+        data=parse_data(_data_words(data), workspace.data_folders(), names),
+        plugins=files,
         device=device,
     )
     cache = workspace.cache or root / "cache"
@@ -112,7 +116,7 @@ def make_plan(
 def run(
     methods: Words,
     tasks: Words,
-    shots: Words | int = "full",
+    shots: Words = "full",
     *,
     workers: int = 1,
     emit: Emit | None = None,
@@ -203,5 +207,16 @@ def load_encoder(checkpoint: Path | str) -> Encoder:
 
 
 def _split(words: Words) -> tuple[str, ...]:
-    parts = words.split(",") if isinstance(words, str) else words
+    parts = words.split(",") if isinstance(words, str) else _listed(words)
     return tuple(part.strip() for part in parts if part.strip())
+
+
+def _data_words(data: Folders) -> tuple[str, ...]:
+    if isinstance(data, Mapping):
+        return tuple(f"{task}={folder}" for task, folder in data.items())
+    return _listed(data)
+
+
+def _listed(words: Words) -> tuple[str, ...]:
+    """One thing alone is a list of it."""
+    return tuple(map(str, [words] if isinstance(words, str | int | Path) else words))

@@ -38,14 +38,16 @@ CASE_COLUMNS = ("case", "target", "status")
 class Store:
     """A results folder, which several processes and nodes may share."""
 
-    def __init__(self, root: Path, *, read_only: bool = False, missing_ok: bool = False) -> None:
+    def __init__(
+        self, root: Path | str, *, read_only: bool = False, missing_ok: bool = False
+    ) -> None:
         """Open the folder, creating it unless ``read_only``.
 
         With ``missing_ok`` a folder that is read only need not exist yet: it holds nothing.
 
         Raises BenchError where it is missing, cannot be written, or has a newer format.
         """
-        self.root = root
+        self.root = root = Path(root)
         self.work = root / "work"
         if not read_only:
             self._create()
