@@ -110,6 +110,8 @@ def _time(expected: Hours, workers: int) -> str:
     if expected.total is None:
         return "unknown until measured (--calibrate measures it)"
     hours = expected.total / workers
+    if hours < 1 / 60:
+        return "less than a minute, by recorded or measured costs"
     if hours < 1.5:
         return f"about {hours * 60:.0f} minutes, by recorded or measured costs"
     return f"about {hours:.1f} hours, by recorded or measured costs"

@@ -84,8 +84,12 @@ class LearningRate:
         min_lr: float,
     ) -> None:
         """Span ``steps`` optimizer steps, of which a share warms up."""
+        import logging
+
         from timm.scheduler import CosineLRScheduler
 
+        # It warns of a single step, which the first of a calibration is.
+        logging.getLogger("timm.scheduler").setLevel(logging.ERROR)
         warmup = round(steps * warmup_fraction)
         self._scheduler = CosineLRScheduler(
             optimizer,
