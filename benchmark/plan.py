@@ -259,6 +259,10 @@ def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[
         [case.id for case in cases if case.pool == "test"],
     )
     content = digest(sorted(_case_digest(case) for case in cases))
+    for pool, whole in task.expected.items():
+        found = sum(1 for case in cases if case.pool == pool)
+        if found < whole:
+            notes.append(f"{found} of {whole} {pool} cases found; see `bench data status`")
     return PlannedTask(task, cases, split, content), [f"{task.name}: {note}" for note in notes]
 
 
@@ -329,7 +333,7 @@ def _pretrain_job(
         "seed": settings.pretrain_seed,
         "versions": versions,
     }
-    return PretrainJob(
+    job = PretrainJob(
         key=digest(decides),
         method=name,
         config=config,
@@ -340,6 +344,24 @@ def _pretrain_job(
         seed=settings.pretrain_seed,
         versions=versions,
     )
+    _check_method(job)
+    return job
+
+
+def _check_method(job: PretrainJob) -> None:
+    """Have the method refuse a crop, backbone or setting of its own now, not after preparation."""
+    import torch
+
+    from medssl_bench.stages.pretrain import build_method
+
+    try:
+        with torch.device("meta"):  # shapes only, no memory
+            build_method(job)
+    except BenchError:
+        raise
+    except Exception:
+        # A plugin's method may need real numbers to be built; its faults are told when it runs.
+        return
 
 
 def _preprocessing_version() -> str:

@@ -91,6 +91,8 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(bench, changes, told):
         ("methods.simmim.rato=0.5", ["'methods.simmim.rato'", "'methods.simmim.ratio'"]),
         ("methods.simmim.ratio=much", ["methods.simmim.ratio", "number"]),
         ("methods.simmim=5", ["methods.simmim"]),
+        ("methods.simmim.ratio=1.5", ["simmim: ratio=1.5 hides", "one visible"]),
+        ("methods.simmim.cell=12", ["simmim: cell=12", "crop"]),
         ("corpus_size=1000", ["corpus_size 1000", "phantom_ct", "240", "corpus_size=null"]),
     ],
 )
