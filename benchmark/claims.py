@@ -53,7 +53,9 @@ class Claim:
         self._thread = threading.Thread(target=self._beat, name="claim-heartbeat", daemon=True)
 
     @classmethod
-    def acquire(cls, work_folder: Path, name: str, *, stale_after: float) -> Self | None:
+    def acquire(
+        cls, work_folder: Path, name: str, *, stale_after: float, title: str = ""
+    ) -> Self | None:
         """Claim ``work_folder/name``, or return None where a living owner has it.
 
         An owner that died on this machine is replaced at once, one elsewhere after
@@ -62,7 +64,8 @@ class Claim:
         60 s). The work may have been finished between planning and now: look for its record
         again after acquiring, and ``release(done=True)`` where it is there.
 
-        Raises BenchError where the folder cannot be written.
+        ``title`` is what :func:`unfinished` calls it. Raises BenchError where the folder cannot be
+        written.
         """
         folder = work_folder / name
         try:
@@ -71,7 +74,8 @@ class Claim:
             if newest and not _is_over(folder, newest, stale_after):
                 return None
             token = uuid.uuid4().hex
-            note = {"token": token, "stale_after": stale_after, **Owner.this_process().to_json()}
+            owner = Owner.this_process().to_json()
+            note = {"title": title, "token": token, "stale_after": stale_after, **owner}
             text = json.dumps(note).encode()
             if not create_once(_claim_path(folder, newest + 1), text):
                 return None
@@ -168,6 +172,18 @@ class Claim:
         temporary.rename(self.checkpoint_folder)
         for folder in earlier:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def unfinished(work_folder: Path) -> dict[str, str]:
+    """Return name -> title of the work that somebody began and nobody finished."""
+    found = {}
+    for folder in sorted(work_folder.glob("[!.]*")):
+        try:
+            newest = _newest(folder)
+        except (FileNotFoundError, NotADirectoryError):  # finished meanwhile
+            continue
+        found[folder.name] = str(_read(_claim_path(folder, newest)).get("title") or folder.name)
+    return found
 
 
 def _claim_path(folder: Path, generation: int) -> Path:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import re
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
@@ -192,7 +194,7 @@ class Worker:
         """Do one unit if it is free: True when recorded, a Failure, or None while others do it."""
         if recorded():
             return True
-        claim = Claim.acquire(self.store.work, name, stale_after=STALE_SECONDS)
+        claim = Claim.acquire(self.store.work, name, stale_after=STALE_SECONDS, title=title)
         if claim is None:
             return None
         try:
@@ -201,29 +203,35 @@ class Worker:
                 return True
             note = work(claim)
             claim.release(done=True)
-            self._log_of(name).unlink(missing_ok=True)
+            self._log_of(title).unlink(missing_ok=True)
             self.emit(Event(title, note=note, state="done"))
             return True
         except ClaimLost:
             claim.release(done=False)
             return None
         except (CaseError, BenchError) as error:
-            reason = str(error)
+            reason = detail = str(error)
         except KeyboardInterrupt:
             claim.release(done=False)
             raise
         except Exception as error:
-            log = self._log_of(name)
+            reason = f"{type(error).__name__}: {error} (see {self._log_of(title)})"
+            detail = traceback.format_exc()
+        with suppress(OSError):  # the disk may be full
+            log = self._log_of(title)
             log.parent.mkdir(exist_ok=True)
-            log.write_text(traceback.format_exc())
-            reason = f"{type(error).__name__}: {error} (see {log})"
-        claim.release(done=False)
+            log.write_text(f"{title}\n{detail.strip()}\n", "utf-8")
+        # Without a checkpoint there is nothing to go on from, and nothing unfinished.
+        claim.release(done=not any(claim.checkpoint_folder.glob("*")))
         self.emit(Event(title, note=reason, state="failed"))
         return Failure(title, reason)
 
-    def _log_of(self, name: str) -> Path:
-        """Where the traceback of a unit's latest failure is kept until the unit is recorded."""
-        return self.store.root / "failures" / f"{name[:40]}.txt"
+    def _log_of(self, title: str) -> Path:
+        """Where the reason of a unit's latest failure is kept until the unit is recorded.
+
+        Named by title: once a faulty file is repaired, the same unit has another key.
+        """
+        return self.store.root / "failures" / f"{re.sub(r'[^A-Za-z0-9.%-]+', '_', title)[:150]}.txt"
 
     @cached_property
     def _corpus(self) -> PreparedSet:

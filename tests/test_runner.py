@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from medssl_bench.claims import Claim
+from medssl_bench.cli import bench
 from medssl_bench.config import load_settings
+from medssl_bench.errors import CaseError
 from medssl_bench.plan import Plan, Request, build_plan
 from medssl_bench.record import Record
 from medssl_bench.runner import Failure, Worker, _recorded_units
@@ -32,9 +35,36 @@ def test_the_log_of_a_failure_goes_when_its_unit_is_recorded(plan: Plan, tmp_pat
 
     failed = worker._try("cell-1", "unit", lambda: False, broken)
     assert isinstance(failed, Failure) and "ZeroDivisionError: by chance" in failed.reason
-    assert [path.name for path in (tmp_path / "failures").iterdir()] == ["cell-1.txt"]
-    assert worker._try("cell-1", "unit", lambda: False, lambda claim: "fine") is True
+    assert [path.name for path in (tmp_path / "failures").iterdir()] == ["unit.txt"]
+    (told,) = status(tmp_path)["failed"]
+    assert (told["unit"], told["reason"]) == ("unit", "ZeroDivisionError: by chance")
+    # The same unit has another key once its data are repaired.
+    assert worker._try("cell-2", "unit", lambda: False, lambda claim: "fine") is True
     assert list((tmp_path / "failures").iterdir()) == []
+
+
+def test_status_names_what_is_unfinished_and_what_failed(plan: Plan, tmp_path: Path) -> None:
+    worker = Worker(plan, tmp_path, tmp_path / "cache", lambda event: None)
+
+    def refused(claim: Claim) -> str:
+        raise CaseError("a.nii.gz: cannot be read")
+
+    def diverged(claim: Claim) -> str:
+        (claim.checkpoint_folder / "checkpoint").touch()
+        raise CaseError("the loss is not finite")
+
+    worker._try("cell-1", "a unit", lambda: False, refused)
+    worker._try("cell-2", "b unit", lambda: False, diverged)
+    found = status(tmp_path)
+    assert [(f["unit"], f["reason"]) for f in found["failed"]] == [
+        ("a unit", "a.nii.gz: cannot be read"), ("b unit", "the loss is not finite"),
+    ]  # fmt: skip
+    assert found["unfinished"] == [{"unit": "b unit", "work": "cell-2"}]
+
+
+def status(folder: Path) -> dict[str, list[dict[str, str]]]:
+    words = ["status", "--json", "--results", str(folder)]
+    return json.loads(CliRunner().invoke(bench, words, standalone_mode=False).output)
 
 
 def test_units_that_another_worker_recorded_are_no_failures(plan: Plan, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ Examples:
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON")
 def command(results: Path | None, as_json: bool) -> int:
     """Show what is recorded, under way and failed in a results folder."""
+    from medssl_bench.claims import unfinished
     from medssl_bench.store import Store
     from medssl_bench.workspace import load_workspace
 
@@ -31,9 +32,8 @@ def command(results: Path | None, as_json: bool) -> int:
         records = list(store.records())
         pretrainings = list(store.pretrainings())
     damaged = [str(item.message) for item in caught]
-    under_way = sorted(p.name for p in store.work.iterdir()) if store.work.is_dir() else []
-    failures = root / "failures"
-    failed = sorted(str(p) for p in failures.glob("*.txt")) if failures.is_dir() else []
+    under_way = unfinished(store.work)
+    failed = [_failure(log) for log in sorted((root / "failures").glob("*.txt"))]
     counts = Counter((r.cell.task, r.cell.shots, r.cell.method) for r in records)
     if as_json:
         document = {
@@ -45,8 +45,8 @@ def command(results: Path | None, as_json: bool) -> int:
             "pretrainings": [
                 {k: p[k] for k in ("key", "method", "backbone", "corpus")} for p in pretrainings
             ],
-            "unfinished": under_way,
-            "failure_logs": failed,
+            "unfinished": [{"unit": unit, "work": name} for name, unit in under_way.items()],
+            "failed": failed,
             "damaged": damaged,
         }
         click.echo(json.dumps(document, indent=1))
@@ -56,10 +56,16 @@ def command(results: Path | None, as_json: bool) -> int:
         click.echo(f"  {task:<16} {shots:>5} shots  {method:<12} {count} recorded")
     for info in pretrainings:
         click.echo(f"  pretraining {info['method']} on {info['corpus']} ({info['key'][:12]})")
-    for name in under_way:
-        click.echo(f"  unfinished  {name}")
-    for name in failed:
-        click.echo(f"  failure log {name}")
+    for unit in under_way.values():
+        click.echo(f"  unfinished  {unit}")
+    for failure in failed:
+        click.echo(f"  failed      {failure['unit']}: {failure['reason']} ({failure['log']})")
     for text in damaged:
         click.echo(f"  damaged     {text}")
     return 0
+
+
+def _failure(log: Path) -> dict[str, str]:
+    """Title and reason: the first and, of a message or a traceback, the last line of a log."""
+    lines = log.read_text("utf-8").splitlines() or [log.stem]
+    return {"unit": lines[0], "reason": lines[-1], "log": str(log)}
