@@ -253,7 +253,7 @@ def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
 def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[str]]:
     cases = tuple(task.cases(data_folder(task.name, data)))
     check_split(cases, task.name)
-    notes = raise_errors(check_cases(cases, task), task.name)
+    notes = [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
     split = split_digest(
         [case.id for case in cases if case.pool == "train"],
         [case.id for case in cases if case.pool == "test"],

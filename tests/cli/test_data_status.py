@@ -56,6 +56,9 @@ def test_what_is_found_stands_beside_what_the_release_has(bench, amos, monkeypat
     assert row["expected"] == {"train": 200, "test": 100}
     assert row["folder"] == str(data) and len(row["classes"]) == 15
     assert "2/200 training and 1/100 test" in bench("data", "status", "amos_ct", "--data", data).out
+    plan = bench("run", "--methods", "scratch", "--tasks", "amos_ct", "--data", data, "--dry-run",
+                 "--shots", "1", "--profile", "demo")  # fmt: skip
+    assert "warning: amos_ct: 2 of 200 train cases found" in plan.out
     for words in (["--data", f"amos_ct={data}"], ["--data", data / "amos22"]):
         assert status(bench, "amos_ct", *words)["amos_ct"]["train"] == 2
     Path("bench.yaml").write_text(f"data: {{amos_ct: {data}}}")
