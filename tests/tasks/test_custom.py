@@ -291,3 +291,11 @@ def test_lists_that_share_a_patient_are_refused(folder):
 def test_unknown_names_offer_the_nearest():
     with pytest.raises(BenchError, match="Did you mean 'amos_mri'"):
         load_task("amos_mr")
+
+
+@pytest.mark.parametrize("classes", [{1: "mean"}, {1: "liver", 2: "liver"}])
+def test_class_names_that_would_hide_a_row_are_refused(classes: dict[int, str]) -> None:
+    from medssl_bench.task import Task
+
+    with pytest.raises(ValueError, match="give each class its own"):
+        Task(name="t", classes=classes)
