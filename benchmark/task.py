@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
@@ -82,6 +82,16 @@ class Task(BaseModel):
     """False for tasks that are generated (phantoms)."""
     expected: dict[Literal["train", "test"], int] = Field(default_factory=dict)
     """Cases of the whole release; a smaller tree is accepted and reported as found/expected."""
+
+    @field_validator("classes")
+    @classmethod
+    def _names_are_free(cls, classes: dict[int, str]) -> dict[int, str]:
+        """Each class is a row of its own; ``mean`` is the row of them all."""
+        names = list(classes.values())
+        for name in names:
+            if name == "mean" or names.count(name) > 1:
+                raise ValueError(f"class name {name!r} is taken; give each class its own")
+        return classes
 
     def cases(self, root: Path | None) -> list[Case]:
         """List every labelled case below ``root`` with its pool; raises DataError."""

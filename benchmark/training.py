@@ -57,6 +57,9 @@ class Compute:
         from lightning_fabric import Fabric
 
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+        if self.device == "cuda" and self.precision == "32-true":
+            torch.backends.cudnn.allow_tf32 = False  # what is recorded as float32 is float32
+            torch.backends.cuda.matmul.allow_tf32 = False
         return Fabric(accelerator=self.device, devices=1, precision=self.precision)
 
 
