@@ -152,7 +152,7 @@ def check_compute() -> Iterator[Check]:
         ("cuda", "bf16-mixed"): "the GPU multiplies in bf16",
         ("cuda", "32-true"): "this GPU has no bf16",
         ("cpu", "bf16-mixed"): "the CPU multiplies in bf16",
-        ("cpu", "32-true"): "bf16 would be emulated on this CPU, and slow",
+        ("cpu", "32-true"): "bf16 is slower than float32 on a CPU without AMX",
     }[device, precision]
     facts = {"device": device, "precision": precision}
     yield Check("compute", "auto", "ok", f"{device}, {precision}: {why}", facts=facts)

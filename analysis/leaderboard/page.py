@@ -85,9 +85,7 @@ class _Report:
             *(
                 plot
                 for name in numbers_of(histories, "validation")
-                for plot in plots.plot_convergence(
-                    histories, marks, name, name.replace("_", " ").capitalize()
-                )
+                for plot in plots.plot_convergence(histories, marks, name, _title(name))
             ),
             *plots.plot_pretraining(results.pretraining, board, marks),
         ]
@@ -123,10 +121,14 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
     )
 
 
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize().replace("dice", "Dice")
+
+
 def _figures(made: Sequence[plots.Plot]) -> dict[str, list[dict[str, Any]]]:
     kinds: dict[str, list[dict[str, Any]]] = {}
     for plot in made:
-        title = KINDS.get(plot.kind, plot.kind.replace("_", " ").capitalize())
+        title = KINDS.get(plot.kind, _title(plot.kind))
         svg = Markup(inline(plot.svg, plot.name))
         kinds.setdefault(title, []).append({"name": plot.name, "title": plot.title, "svg": svg})
     return kinds

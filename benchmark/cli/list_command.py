@@ -19,7 +19,10 @@ Examples:
 @click.command("list", epilog=EPILOG, short_help="List what there is.")
 @click.argument("kind", type=click.Choice(KINDS))
 @click.option("--json", "as_json", is_flag=True, help="A list of objects with `name`")
-@click.option("--plugin", "plugins", multiple=True, type=click.Path(path_type=Path))
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
+    help="A Python file that registers more of them",
+)  # fmt: skip
 def command(kind: str, as_json: bool, plugins: tuple[Path, ...]) -> int:
     """List methods, tasks, backbones, corpora or profiles."""
     from medssl_bench.registry import load_plugin
