@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -20,9 +21,10 @@ class Requires:
     """Random crops taken of each scan."""
     mask_input: bool = False
     """The encoder must accept a mask."""
-    token_stride: int | None = None
-    """A feature level of this stride must exist (SMIT: 16)."""
+    token_level: bool = False
+    """The encoder must have a token level, of half its total stride (SMIT, iBOT)."""
     min_batch: int = 1
+    """Scans that a step must see, on all processes together."""
     trains: bool = True
     """False for scratch: there is nothing to pretrain."""
 
@@ -44,17 +46,23 @@ class Progress(NamedTuple):
 
 @dataclass
 class Batch:
-    """Unlabelled crops.
+    """Unlabelled crops of B scans.
 
     ``views``: one tensor ``(B, C, D, H, W)`` in [0, 1] for each view (D, H, W are the R, A, S
-    axes). ``generator`` is seeded by (seed, step) and is a method's only source of randomness.
+    axes). ``generators`` are a method's only source of randomness: one for each scan, on the CPU,
+    seeded by the run and the scan's place in it, so that what is drawn for a scan does not depend
+    on how a batch is shared among processes.
     """
 
     views: tuple[Tensor, ...]
     progress: Progress
-    generator: torch.Generator
+    generators: tuple[torch.Generator, ...]
     cases: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
+
+    def draw(self, of_scan: Callable[[torch.Generator], Tensor]) -> Tensor:
+        """Return what ``of_scan(generator)`` draws for each scan, stacked ``(B, ...)``."""
+        return torch.stack([of_scan(generator) for generator in self.generators])
 
 
 @dataclass
@@ -97,6 +105,11 @@ class Method(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """Update what is kept between steps (EMA teacher, centre, queue)."""
+
+    def negatives(self, batch: int) -> int:
+        """Return how many negatives each anchor meets in a step over ``batch`` scans in all."""
+        del batch
+        return 0
 
     def encoder_state(self) -> dict[str, Tensor]:
         """Return the encoder weights that transfer."""

@@ -10,15 +10,15 @@ from medssl_bench.registry import Entry
 def _requires(
     views: int = 1,
     mask_input: bool = False,
-    token_stride: int | None = None,
+    token_level: bool = False,
     min_batch: int = 1,
     trains: bool = True,
-) -> dict[str, int | bool | None]:
+) -> dict[str, int | bool]:
     """Return the fields of :class:`medssl_bench.method.Requires` as plain data."""
     return {
         "views": views,
         "mask_input": mask_input,
-        "token_stride": token_stride,
+        "token_level": token_level,
         "min_batch": min_batch,
         "trains": trains,
     }
@@ -42,7 +42,7 @@ METHODS: dict[str, Entry] = {
         {
             "family": "mim",
             "reference": "Xie et al., SimMIM, CVPR 2022 (arXiv:2111.09886)",
-            "version": 1,
+            "version": 2,
             "views": 1,
             "requires": _requires(mask_input=True),
         },
@@ -53,9 +53,9 @@ METHODS: dict[str, Entry] = {
         {
             "family": "mim",
             "reference": "Jiang et al., SMIT, MICCAI 2022 (arXiv:2205.10342)",
-            "version": 1,
+            "version": 2,
             "views": 2,
-            "requires": _requires(views=2, mask_input=True, token_stride=16),
+            "requires": _requires(views=2, mask_input=True, token_level=True),
         },
     ),
 }

@@ -29,7 +29,7 @@ class SimMIM(Method):
 
     family = "mim"
     reference = "Xie et al., SimMIM, CVPR 2022 (arXiv:2111.09886)"
-    version = 1
+    version = 2
     requires = Requires(mask_input=True)
 
     @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SimMIM(Method):
     def forward(self, batch: Batch) -> Losses:
         """Return the error over the hidden voxels of ``batch.views[0]``."""
         (image,) = batch.views
-        mask = self.masking.draw(len(image), batch.generator).to(image.device, non_blocking=True)
+        mask = self.masking.draw(batch).to(image.device, non_blocking=True)
         features = self.encoder(image, mask, self.mask_token)
         prediction = self.head(features)
         hidden = self.masking.enlarge(mask, stride=1)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from medssl_bench.errors import BenchError
 from medssl_bench.method import Batch, Losses, Method, Progress, Requires
 from medssl_bench.methods.parts.distillation import Centre, cross_entropy, entropy
 from medssl_bench.methods.parts.heads import TokenHeads, VoxelHead
@@ -19,7 +18,6 @@ from medssl_bench.methods.parts.teacher import Teacher
 if TYPE_CHECKING:
     from medssl_bench.networks.encoder import Encoder
 
-TOKEN_STRIDE = 16
 EPOCHS = 500
 """Epochs of the published run; its schedules become shares of any run's steps."""
 
@@ -38,14 +36,15 @@ class SMIT(Method):
         L_{ITD} &= - P_t^{global}(u) \log P_s^{global}(\tilde v)
             \;\text{and}\; u \leftrightarrow v
 
-    Patch tokens are the feature map of stride 16 under a LayerNorm, the global token is their mean
-    (paper 004, section 3.2, item 8, which calls :math:`L_{ITD}` GTD; official code for the rest).
+    Patch tokens are the encoder's token level (stride 16 in the paper's networks) under a
+    LayerNorm, the global token is their mean (paper 004, section 3.2, item 8, which calls
+    :math:`L_{ITD}` GTD; official code for the rest).
     """
 
     family = "mim"
     reference = "Jiang et al., SMIT, MICCAI 2022 (arXiv:2205.10342)"
-    version = 1
-    requires = Requires(views=2, mask_input=True, token_stride=TOKEN_STRIDE)
+    version = 2
+    requires = Requires(views=2, mask_input=True, token_level=True)
 
     @dataclass(frozen=True)
     class Config(Method.Config):
@@ -82,13 +81,10 @@ class SMIT(Method):
     def __init__(self, encoder: Encoder, config: Config, crop: tuple[int, int, int]) -> None:
         """Raise BenchError where crop, cell and backbone do not fit each other."""
         super().__init__(encoder, config, crop)
+        self.level = encoder.token_level("smit")
         self.masking = BlockMasking.fit(
-            "smit", encoder, crop, config.cell, config.ratio, multiple_of=TOKEN_STRIDE
+            "smit", encoder, crop, config.cell, config.ratio, multiple_of=self.level.stride
         )
-        try:
-            self.level = encoder.level(TOKEN_STRIDE)
-        except KeyError as error:
-            raise BenchError(f"smit: {error.args[0]}; choose another backbone") from error
         self.mask_token = nn.Parameter(torch.zeros(encoder.mask_channels))
         self.voxels = VoxelHead(encoder.levels[-1], encoder.in_channels, crop)
         self.heads = TokenHeads(self.level.channels, config.hidden, config.bottleneck, config.out)
@@ -102,8 +98,8 @@ class SMIT(Method):
         """Return the three terms for the two views of each scan."""
         config = self.config
         images = torch.cat(batch.views)
-        mask = self.masking.draw(len(images), batch.generator)
-        chosen = positions(self.masking.enlarge(mask, TOKEN_STRIDE))
+        mask = self.masking.draw(batch)
+        chosen = positions(self.masking.enlarge(mask, self.level.stride))
         mask = mask.to(images.device, non_blocking=True)
         chosen = chosen.to(images.device, non_blocking=True)
 

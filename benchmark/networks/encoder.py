@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from medssl_bench.errors import BenchError
+
 
 @dataclass(frozen=True)
 class Level:
@@ -41,6 +43,17 @@ class Encoder(nn.Module):
                 f"no feature level of stride {stride}: {[v.stride for v in self.levels]}"
             )
         return found[-1]
+
+    def token_level(self, method: str) -> Level:
+        """Return the level whose positions are a method's patch tokens: half the total stride.
+
+        That is the map after the last but one merging, of stride 16 in the networks of paper 004,
+        where SMIT attaches its heads. Raises BenchError, for ``method``, where there is none.
+        """
+        try:
+            return self.level(self.total_stride // 2)
+        except KeyError as error:
+            raise BenchError(f"{method}: {error.args[0]}; choose another backbone") from error
 
     def pyramid(self) -> list[Level]:
         """Return the first level of each stride, finest first: what a decoder takes."""

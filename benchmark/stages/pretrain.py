@@ -122,7 +122,10 @@ def pretrain(
     for step, sample in enumerate(loader, start=start):
         progress = Progress(step, settings.steps)
         seed_step(seed_from(job.seed, "step", step))
-        generator = torch.Generator().manual_seed(seed_from(job.seed, "method", step))
+        slots = range(step * settings.batch, (step + 1) * settings.batch)
+        generators = tuple(
+            torch.Generator().manual_seed(seed_from(job.seed, "method", slot)) for slot in slots
+        )
         views = tuple(
             view.to(fabric.device, torch.float32, non_blocking=True).contiguous(
                 memory_format=torch.channels_last_3d
@@ -130,7 +133,7 @@ def pretrain(
             for view in sample["views"]
         )
         rate.set(step)
-        losses = model(Batch(views, progress, generator, tuple(sample["case"])))
+        losses = model(Batch(views, progress, generators, tuple(sample["case"])))
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(losses.total)
         method.before_update(progress)

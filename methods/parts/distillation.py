@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+
+from medssl_bench.methods.parts.distributed import mean
 
 
 class Centre(nn.Module):
@@ -37,11 +39,7 @@ class Centre(nn.Module):
         """Move the centre by what was noted since the last update, on all processes alike."""
         if self._total is None:
             return
-        mean = self._total / self._rows
-        if distributed.is_available() and distributed.is_initialized():
-            distributed.all_reduce(mean)
-            mean /= distributed.get_world_size()
-        self.value.lerp_(mean, 1.0 - self.momentum)
+        self.value.lerp_(mean(self._total / self._rows), 1.0 - self.momentum)
         self._total, self._rows = None, 0
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from medssl_bench.errors import BenchError
 
 if TYPE_CHECKING:
+    from medssl_bench.method import Batch
     from medssl_bench.networks.encoder import Encoder
 
 
@@ -64,13 +65,17 @@ class BlockMasking:
             )
         return cls(grid, cell, hidden)
 
-    def draw(self, samples: int, generator: torch.Generator) -> Tensor:
-        """Draw masks uniformly: ``(samples, d, h, w)`` bool, True where hidden."""
-        cells = math.prod(self.grid)
-        noise = torch.rand(samples, cells, generator=generator, device=generator.device)
+    def draw(self, batch: Batch) -> Tensor:
+        """Draw a mask for each crop of ``torch.cat(batch.views)``, on the CPU.
+
+        Returns ``(views * B, d, h, w)`` bool, True where hidden; cells are drawn uniformly.
+        """
+        cells, views = math.prod(self.grid), len(batch.views)
+        noise = batch.draw(lambda generator: torch.rand(views, cells, generator=generator))
+        noise = noise.transpose(0, 1).flatten(0, 1)
         chosen = noise.argsort(dim=1)[:, : self.hidden]
-        mask = torch.zeros(samples, cells, dtype=torch.bool, device=generator.device)
-        return mask.scatter_(1, chosen, True).view(samples, *self.grid)
+        mask = torch.zeros(noise.shape, dtype=torch.bool)
+        return mask.scatter_(1, chosen, True).view(-1, *self.grid)
 
     def enlarge(self, mask: Tensor, stride: int) -> Tensor:
         """Repeat a mask of cells onto the grid of this stride (1: voxels), ``(B, D, H, W)``."""

@@ -63,6 +63,7 @@ def make_batch() -> Callable[..., Batch]:
         source = torch.Generator().manual_seed(1000 + step)
         shape = (samples, channels, side, side, side)
         crops = tuple(torch.rand(shape, generator=source) for _ in range(views))
-        return Batch(crops, Progress(step, steps), torch.Generator().manual_seed(seed))
+        generators = tuple(torch.Generator().manual_seed(seed + i) for i in range(samples))
+        return Batch(crops, Progress(step, steps), generators)
 
     return build

@@ -39,7 +39,7 @@ def test_the_example_registers_and_learns(plugin):
     image = torch.rand(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     losses = []
     for step in range(5):
-        batch = Batch((image,), Progress(step, 5), torch.Generator().manual_seed(step))
+        batch = Batch((image,), Progress(step, 5), (torch.Generator().manual_seed(step),))
         optimizer.zero_grad()
         loss = method(batch).total
         loss.backward()

@@ -32,7 +32,7 @@ def build(name: str, backbone: str, seed: int = 0, crop: tuple[int, int, int] = 
 def batch_for(method: Method, step: int = 0, steps: int = 4) -> Batch:
     source = torch.Generator().manual_seed(step)
     views = tuple(torch.rand(1, 1, *CROP, generator=source) for _ in range(method.requires.views))
-    return Batch(views, Progress(step, steps), torch.Generator().manual_seed(step))
+    return Batch(views, Progress(step, steps), (torch.Generator().manual_seed(step),))
 
 
 @pytest.mark.parametrize("name", METHODS)

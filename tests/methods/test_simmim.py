@@ -21,8 +21,9 @@ def build(tiny_encoder):
 
 
 def mask_of(method: SimMIM, batch: Batch, seed: int = 0) -> torch.Tensor:
-    mask = method.masking.draw(len(batch.views[0]), torch.Generator().manual_seed(seed))
-    return mask
+    """The mask that ``make_batch(seed=seed)`` draws, also when it has drawn already."""
+    generators = tuple(torch.Generator().manual_seed(seed + i) for i in range(len(batch.views[0])))
+    return method.masking.draw(Batch(batch.views, batch.progress, generators))
 
 
 def test_defaults_are_the_papers():
@@ -71,7 +72,9 @@ def test_visible_voxels_are_no_part_of_the_target(build, make_batch):
     before = method(batch).total
 
     def loss_of(image: torch.Tensor) -> torch.Tensor:
-        return method(Batch((image,), batch.progress, torch.Generator().manual_seed(0))).total
+        again = make_batch()
+        again.views = (image,)
+        return method(again).total
 
     image = batch.views[0]
     assert torch.equal(loss_of(torch.where(hidden, image, image + 5.0)), before)

@@ -19,16 +19,18 @@ from medssl_bench.methods.parts.masking import BlockMasking, masked_error, posit
         ((160, 160, 64), 16, 0.07, 28),
     ],
 )
-def test_exactly_the_ratio_rounded_up_is_hidden(tiny_encoder, crop, cell, ratio, hidden):
+def test_exactly_the_ratio_rounded_up_is_hidden(
+    tiny_encoder, make_batch, crop, cell, ratio, hidden
+):
     masking = BlockMasking.fit("x", tiny_encoder(), crop, cell, ratio)
-    mask = masking.draw(5, torch.Generator().manual_seed(0))
+    mask = masking.draw(make_batch(samples=5, side=1, seed=0))
     assert mask.shape == (5, *(side // cell for side in crop))
     assert mask.flatten(1).sum(1).tolist() == [hidden] * 5
 
 
-def test_enlarged_masks_cover_whole_blocks(tiny_encoder):
+def test_enlarged_masks_cover_whole_blocks(tiny_encoder, make_batch):
     masking = BlockMasking.fit("x", tiny_encoder(), (64, 32, 32), 16, 0.5)
-    mask = masking.draw(3, torch.Generator().manual_seed(1))
+    mask = masking.draw(make_batch(samples=3, side=1, seed=1))
     voxels = masking.enlarge(mask, stride=1)
     assert voxels.shape == (3, 64, 32, 32)
     for sample in range(3):
@@ -40,24 +42,32 @@ def test_enlarged_masks_cover_whole_blocks(tiny_encoder):
     assert torch.equal(masking.enlarge(mask, stride=16), mask)
 
 
-def test_masks_are_uniform_and_differ_between_samples(tiny_encoder):
+def test_a_scans_masks_do_not_depend_on_the_others_of_its_batch(tiny_encoder, make_batch):
+    masking = BlockMasking.fit("x", tiny_encoder(), (48, 48, 48), 16, 0.75)
+    whole = masking.draw(make_batch(views=2, samples=4, side=1, seed=7))
+    second = masking.draw(make_batch(views=2, samples=2, side=1, seed=9))
+    assert torch.equal(second, whole[[2, 3, 6, 7]])
+    assert not torch.equal(whole[:4], whole[4:])
+
+
+def test_masks_are_uniform_and_differ_between_samples(tiny_encoder, make_batch):
     masking = BlockMasking.fit("x", tiny_encoder(), (48, 48, 48), 16, 0.75)
     draws = 4000
-    mask = masking.draw(draws, torch.Generator().manual_seed(2))
+    mask = masking.draw(make_batch(samples=draws, side=1, seed=2))
     share = 21 / 27
     deviation = math.sqrt(share * (1 - share) / draws)
     assert (mask.float().mean(0) - share).abs().max() < 5 * deviation
     assert len(mask.flatten(1).unique(dim=0)) > draws * 0.99
 
 
-def test_the_generator_is_the_only_source_of_randomness(tiny_encoder):
+def test_the_generator_is_the_only_source_of_randomness(tiny_encoder, make_batch):
     masking = BlockMasking.fit("x", tiny_encoder(), (48, 48, 48), 16, 0.75)
     torch.manual_seed(0)
-    first = masking.draw(4, torch.Generator().manual_seed(3))
+    first = masking.draw(make_batch(samples=4, side=1, seed=3))
     state = torch.get_rng_state()
     torch.manual_seed(1)
-    assert torch.equal(first, masking.draw(4, torch.Generator().manual_seed(3)))
-    assert not torch.equal(first, masking.draw(4, torch.Generator().manual_seed(4)))
+    assert torch.equal(first, masking.draw(make_batch(samples=4, side=1, seed=3)))
+    assert not torch.equal(first, masking.draw(make_batch(samples=4, side=1, seed=40)))
     torch.manual_seed(0)
     assert torch.equal(state, torch.get_rng_state())
 
