@@ -17,7 +17,10 @@ from medssl_bench.analysis.statistics import paired_interval
 from medssl_bench.errors import BenchError
 
 BASELINE = "scratch"
-IDENTITY = ["method", "backbone", "corpus", "pretraining", "pretrain_seed", "profile", "protocol"]
+IDENTITY = [
+    *("method", "backbone", "corpus", "corpus_size", "pretrain_crop", "pretraining"),
+    *("pretrain_seed", "profile", "protocol"),
+]
 """What makes a row of its own; nothing that differs in any of these is ever averaged."""
 ROW = [*IDENTITY, "task", "shots"]
 RUN = [*ROW, "draw", "seed"]
@@ -187,7 +190,8 @@ def _sort(table: pd.DataFrame) -> pd.DataFrame:
     return (
         table.assign(_order=order)
         .sort_values(
-            ["task", "_order", "dice", *IDENTITY], ascending=[True, True, False, *[True] * 7]
+            ["task", "_order", "dice", *IDENTITY],
+            ascending=[True, True, False, *[True] * len(IDENTITY)],
         )
         .drop(columns="_order")
         .reset_index(drop=True)

@@ -1,6 +1,7 @@
 """Which self-supervised pretraining works for medical images, for my task, with my few labels?
 
-``run``, ``load_results`` and ``load_encoder`` do what the ``bench`` command does.
+``run``, ``pretrain``, ``load_results``, ``load_encoder`` and ``export_encoder`` do what the
+``bench`` command does.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medssl_bench.api import load_encoder, load_results, run
+    from medssl_bench.api import export_encoder, load_encoder, load_results, pretrain, run
 
-__all__ = ["load_encoder", "load_results", "run"]
+__all__ = ["export_encoder", "load_encoder", "load_results", "pretrain", "run"]
 
 
 def __getattr__(name: str) -> Any:

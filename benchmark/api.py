@@ -13,6 +13,7 @@ from medssl_bench.progress import Emit, Event, Progress
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medssl_bench.export import Export
     from medssl_bench.networks.encoder import Encoder
     from medssl_bench.plan import Plan
     from medssl_bench.runner import Failure
@@ -42,12 +43,15 @@ def make_plan(
     *,
     profile: str | None = None,
     corpus: str | None = None,
+    corpus_size: int | None = None,
     backbone: str | None = None,
+    crop: int | None = None,
     draws: int | None = None,
     seeds: int | None = None,
     pretrain_seed: int | None = None,
     select: str | None = None,
     device: str = "auto",
+    devices: int = 1,
     data: Folders = (),
     results: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -56,7 +60,9 @@ def make_plan(
 ) -> tuple[Plan, Path, Path]:
     """Validate a request; returns the plan, the results folder and the cache folder.
 
-    ``data`` is a folder, a mapping task -> folder, or a list of what ``--data`` takes.
+    Without tasks it is a plan of pretraining alone. ``crop`` is the side of the cubic crops of
+    pretraining and fine-tuning in voxels; ``devices`` share each pretraining. ``data`` is a folder,
+    a mapping task -> folder, or a list of what ``--data`` takes.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
@@ -81,6 +87,9 @@ def make_plan(
     given: dict[str, Any] = {}
     asked = {
         "corpus": corpus or workspace.corpus,
+        "corpus_size": corpus_size,
+        "pretrain.crop": crop and [crop] * 3,
+        "finetune.crop": crop and [crop] * 3,
         "backbone": backbone or workspace.backbone,
         "draws": draws or workspace.draws,
         "seeds": seeds or workspace.seeds,
@@ -92,10 +101,12 @@ def make_plan(
     from_file = [f"{key}={json.dumps(value, default=str)}" for key, value in workspace.set.items()]
     chosen = load_settings(profile or workspace.profile, given, [*from_file, *assignments])
     where = resolve_device(device)
-    compute = Compute(where, resolve_precision(chosen.precision, where), torch.get_num_threads())
+    threads = max(1, torch.get_num_threads() // (devices if where == "cpu" else 1))
+    compute = Compute(where, resolve_precision(chosen.precision, where), threads, devices)
     root = Path(results) if results is not None else workspace.results
     specs = _split(tasks)
-    names = {*registered.entries(), *(task.name for task in load_tasks(specs))}
+    own = load_tasks(specs) if specs else []
+    names = {*registered.entries(), *(task.name for task in own)}
     request = Request(
         methods=_split(methods),
         tasks=specs,
@@ -136,6 +147,22 @@ def run(
         BenchError: Wrong use; nothing was started.
     """
     plan, root, cache = make_plan(methods, tasks, shots, **options)
+    return execute(plan, root, cache, workers, emit)
+
+
+def pretrain(methods: Words, *, workers: int = 1, emit: Emit | None = None, **options: Any) -> Run:
+    """Run only the pretraining of these methods; a later :func:`run` starts from it.
+
+    Args:
+        methods: As for :func:`run`.
+        workers: As for :func:`run`.
+        emit: As for :func:`run`.
+        options: As :func:`make_plan`, but for what concerns tasks.
+
+    Raises:
+        BenchError: Wrong use; nothing was started.
+    """
+    plan, root, cache = make_plan(methods, (), **options)
     return execute(plan, root, cache, workers, emit)
 
 
@@ -204,6 +231,31 @@ def load_encoder(checkpoint: Path | str) -> Encoder:
     encoder = build_encoder(info["backbone"], in_channels=info["in_channels"])
     encoder.load_state_dict(store.read_weights(folder.name, info))
     return encoder.eval()
+
+
+def export_encoder(
+    checkpoint: Path | str,
+    to: str,
+    out: Path | str | None = None,
+    results: Path | str = "bench-results",
+) -> Export:
+    """Write a recorded encoder for MONAI, nnU-Net or safetensors, and a card beside it.
+
+    Args:
+        checkpoint: A folder ``<results>/pretraining/<key>``, or a key (or its start) in
+            ``results``.
+        to: ``monai``, ``nnunet`` or ``safetensors``.
+        out: A file, or a folder for a file named after method, backbone and key; by default the
+            working folder. Nothing is overwritten.
+        results: Where a key is looked for.
+
+    Raises:
+        BenchError: No sound pretraining there, the other side cannot build this network, or a file
+            is in the way.
+    """
+    from medssl_bench import export
+
+    return export.export_encoder(checkpoint, to, out, results)
 
 
 def _split(words: Words) -> tuple[str, ...]:

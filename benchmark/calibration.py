@@ -23,23 +23,25 @@ def measured_hours(plan: Plan, cache: Path, emit: Emit) -> Hours:
     """Time ``STEPS`` steps (after one to warm up) of each pretraining and each task's cells.
 
     Fine-tuning is timed from scratch weights, which cost the same, and evaluation on one case.
+    Reading a file in place of pretraining takes no time worth counting.
     """
     pretraining = sum(
         _seconds_per_step(plan, job, cache, emit) * job.settings.steps
         for job in plan.missing_pretrainings
     )
     cells = 0.0
-    for task in plan.tasks:
-        mine = [planned for planned in plan.missing_cells if planned.cell.task == task]
-        if mine:
-            per_step, per_case = _cell_seconds(plan, mine[0], cache, emit)
-            tests = len(plan.tasks[task].ids("test"))
-            cells += sum(planned.steps * per_step + tests * per_case for planned in mine)
+    kinds: dict[tuple[str, str], list[PlannedCell]] = {}
+    for planned in plan.missing_cells:
+        kinds.setdefault((planned.cell.task, planned.cell.backbone), []).append(planned)
+    for (task, _), mine in kinds.items():
+        per_step, per_case = _cell_seconds(plan, mine[0], cache, emit)
+        tests = len(plan.tasks[task].ids("test"))
+        cells += sum(planned.steps * per_step + tests * per_case for planned in mine)
     return Hours(pretraining / 3600, cells / 3600)
 
 
 def _seconds_per_step(plan: Plan, job: PretrainJob, cache: Path, emit: Emit) -> float:
-    from medssl_bench.stages.pretrain import pretrain
+    from medssl_bench.stages.pretrain import Supplies, pretrain
 
     assert plan.corpus is not None
     cases = plan.corpus.cases[: job.settings.batch]
@@ -49,14 +51,9 @@ def _seconds_per_step(plan: Plan, job: PretrainJob, cache: Path, emit: Emit) -> 
         short = job.settings.model_copy(update={"steps": steps})
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
+            supplies = Supplies(volumes, Path(folder), _mine, float("inf"))
             pretrain(
-                replace(job, settings=short),
-                volumes,
-                plan.compute,
-                Path(folder),
-                lambda event: None,
-                lambda: None,
-                float("inf"),
+                replace(job, settings=short), supplies, plan.compute, _silent, plan.request.plugins
             )
             return time.monotonic() - began
 
@@ -65,6 +62,14 @@ def _seconds_per_step(plan: Plan, job: PretrainJob, cache: Path, emit: Emit) -> 
     seconds = (run(1 + STEPS) - min(first, run(1))) / STEPS
     emit(Event(f"calibrate {job.title}", note=f"{seconds:.2f} s per step", state="done"))
     return max(seconds, 0.0)
+
+
+def _mine() -> None:
+    """Nobody else works in a folder of one's own."""
+
+
+def _silent(_: Event) -> None:
+    """Show nothing."""
 
 
 def _cell_seconds(plan: Plan, planned: PlannedCell, cache: Path, emit: Emit) -> tuple[float, float]:
@@ -82,7 +87,7 @@ def _cell_seconds(plan: Plan, planned: PlannedCell, cache: Path, emit: Emit) -> 
         job = FinetuneJob(
             title=title,
             task=found.task,
-            backbone=settings.backbone,
+            backbone=planned.cell.backbone,
             shots="1",
             seed=0,
             settings=settings.finetune.model_copy(update={"steps": steps, "epochs": None}),

@@ -21,6 +21,7 @@ import shutil
 import threading
 import uuid
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +39,30 @@ class ClaimLost(Exception):
     """Another process owns this work now; stop without publishing anything."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """A claim as any process of its owner sees it: it can be checked, and it can be pickled."""
+
+    folder: Path
+    generation: int
+    token: str
+
+    def still_mine(self) -> bool:
+        """Tell whether this generation exists and is the newest.
+
+        A network file system may show a newer one up to its attribute cache's time late; until
+        then two owners work in folders of their own, and the first record wins.
+        """
+        return not _claim_path(self.folder, self.generation + 1).exists() and (
+            _read(_claim_path(self.folder, self.generation)).get("token") == self.token
+        )
+
+    def check(self) -> None:
+        """Raise ClaimLost unless the claim is still ours."""
+        if not self.still_mine():
+            raise ClaimLost(f"{self.folder}: generation {self.generation} was superseded")
+
+
 class Claim:
     """One generation's right to a piece of work, kept alive by a thread until it is released."""
 
@@ -45,9 +70,11 @@ class Claim:
         """Use :meth:`acquire`."""
         self.folder = folder
         self.generation = generation
+        self.held = Held(folder, generation, token)
+        self.still_mine = self.held.still_mine
+        self.check = self.held.check
         self.checkpoint_folder = folder / f"generation-{generation:06d}"
         self._path = _claim_path(folder, generation)
-        self._token = token
         self._interval = stale_after / BEATS
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="claim-heartbeat", daemon=True)
@@ -95,21 +122,6 @@ class Claim:
             self._stop.set()
             raise
         return self
-
-    def still_mine(self) -> bool:
-        """Tell whether this generation exists and is the newest.
-
-        A network file system may show a newer one up to its attribute cache's time late; until
-        then two owners work in folders of their own, and the first record wins.
-        """
-        return not _claim_path(self.folder, self.generation + 1).exists() and (
-            _read(self._path).get("token") == self._token
-        )
-
-    def check(self) -> None:
-        """Raise ClaimLost unless the claim is still ours."""
-        if not self.still_mine():
-            raise ClaimLost(f"{self.folder}: generation {self.generation} was superseded")
 
     def heartbeat(self) -> None:
         """Renew the claim's age by the file server's clock; raises OSError where it cannot."""

@@ -25,7 +25,8 @@ class PretrainSettings(_Model):
 
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
-    """Scans per optimizer step; a method with two views takes two crops of each."""
+    """Scans per optimizer step on all devices together; a method with two views takes two crops of
+    each."""
     crop: Crop = (96, 96, 96)
     lr: float = Field(2e-4, gt=0)
     min_lr: float = Field(1e-6, ge=0)
@@ -119,8 +120,9 @@ class Settings(_Model):
     profile: str
     backbone: str
     corpus: str | None = None
-    corpus_size: int | None = Field(None, ge=1)
-    """Use this many volumes of the corpus; smaller subsets are inside larger ones."""
+    corpus_size: int | None = Field(None, ge=0)
+    """Use this many volumes of the corpus; smaller subsets are inside larger ones. 0: pretrain on
+    nothing, so that every method is ``scratch``."""
     draws: int = Field(1, ge=1)
     seeds: int = Field(1, ge=1)
     pretrain_seed: int = Field(0, ge=0)

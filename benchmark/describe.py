@@ -16,9 +16,10 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
     settings, compute = plan.settings, plan.compute
     need_cache, need_results = storage_bytes(plan, cache)
     lines = [
-        f"profile {settings.profile}, backbone {settings.backbone},"
+        f"profile {settings.profile}, backbone {settings.backbone}{_own_backbones(plan)},"
         f" corpus {plan.corpus.corpus.name if plan.corpus else 'none'}"
-        + (f" ({len(plan.corpus.cases)} volumes)" if plan.corpus else ""),
+        + (f" ({len(plan.corpus.cases)} volumes)" if plan.corpus else "")
+        + f", crops {_crops(plan)}",
         f"draws {settings.draws}, seeds {settings.seeds}, pretrain seed {settings.pretrain_seed},"
         f" select {settings.select}; {compute.device}, {compute.precision}, {workers} worker"
         + ("s" if workers > 1 else ""),
@@ -37,11 +38,18 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
     lines.append(
         f"pretraining: {len(missing_jobs)} to run"
         + (f" ({', '.join(job.method for job in missing_jobs)}," if missing_jobs else "")
-        + (f" {settings.pretrain.steps} steps of {settings.pretrain.batch} scans)"
-           if missing_jobs else "")
-        + f", {len(plan.pretrained)} recorded"
+        + (f" {settings.pretrain.steps} steps of {settings.pretrain.batch} scans"
+           f"{_shared(compute.devices)})" if missing_jobs else "")
+        + f", {len(plan.pretrained & plan.pretrainings.keys())} recorded"
     )  # fmt: skip
-    lines.append(f"cells: {len(missing)} to run, {len(plan.recorded)} recorded and skipped")
+    if plan.imports:
+        files = [f"{job.method} from {job.path}" for job in plan.missing_imports]
+        lines.append(
+            f"imports: {len(files)} to read" + (f" ({', '.join(files)})" if files else "")
+            + f", {len(plan.pretrained & plan.imports.keys())} recorded"
+        )  # fmt: skip
+    if plan.tasks:
+        lines.append(f"cells: {len(missing)} to run, {len(plan.recorded)} recorded and skipped")
     lines.append(f"time: {_time(expected, workers)}")
     lines.append(
         f"storage: at most {_size(need_cache)} of cache in {cache},"
@@ -80,6 +88,17 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
             {"key": job.key, "method": job.method, "recorded": job.key in plan.pretrained}
             for job in plan.pretrainings.values()
         ],
+        "imports": [
+            {
+                "key": job.key,
+                "method": job.method,
+                "backbone": job.backbone,
+                "file": str(job.path),
+                "sha256": job.sha256,
+                "recorded": job.key in plan.pretrained,
+            }
+            for job in plan.imports.values()
+        ],
         "cells": [
             {
                 **planned.cell.model_dump(),
@@ -99,6 +118,34 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
         "storage_bytes": {"cache": need_cache, "results": need_results},
         "warnings": list(plan.warnings),
     }
+
+
+def _own_backbones(plan: Plan) -> str:
+    """Name the methods that run on another backbone than the others."""
+    own = [
+        f"{job.method}: {job.backbone}"
+        for job in plan.imports.values()
+        if job.backbone != plan.settings.backbone
+    ]
+    return f" ({', '.join(own)})" if own else ""
+
+
+def _crops(plan: Plan) -> str:
+    """Sides of the crops in voxels: of pretraining, and of each task where they differ from it."""
+    settings = plan.settings
+    sides = {}
+    if plan.pretrainings:
+        sides["pretraining"] = settings.pretrain.crop
+    for name, found in plan.tasks.items():
+        sides[name] = settings.finetune.crop or found.task.crop
+    shown = {name: "x".join(map(str, crop)) for name, crop in sides.items()}
+    if len(set(shown.values())) == 1:
+        return next(iter(shown.values()))
+    return ", ".join(f"{crop} ({name})" for name, crop in shown.items())
+
+
+def _shared(devices: int) -> str:
+    return f" on {devices} devices" if devices > 1 else ""
 
 
 def _budgets(plan: Plan) -> list[tuple[tuple[str, str], int, float]]:

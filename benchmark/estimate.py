@@ -43,14 +43,20 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
             if not held.holds(case, rule, **words):
                 headers = [case.images[channel].header() for channel in words["channels"]]
                 volumes += disk_estimate(headers, rule, labelled=case.label is not None)
-    params = float(registry.backbones.entry(plan.settings.backbone).info["params_m"]) * 1e6
+    starts = [job.backbone for job in plan.missing_starts]
+    cells = [planned.cell.backbone for planned in plan.missing_cells]
     # A checkpoint holds weights and two moments in float32, twice (the last two are kept).
-    running = 2 * 3 * 4 * params * 2
-    kept = len(plan.missing_pretrainings) * 4 * params
+    running = 2 * 3 * 2 * max(map(_weight_bytes, [plan.settings.backbone, *starts, *cells]))
+    kept = sum(map(_weight_bytes, starts))
     if plan.settings.keep == "all":
-        kept += len(plan.missing_cells) * 4 * params
+        kept += sum(map(_weight_bytes, cells))
     records = len(plan.missing_cells) * BYTES_PER_RECORD
     return volumes, int(running + kept + records)
+
+
+def _weight_bytes(backbone: str) -> int:
+    """Bytes of a segmentor's weights in float32."""
+    return int(4e6 * float(registry.backbones.entry(backbone).info["params_m"]))
 
 
 def hours(plan: Plan, store: Store) -> Hours:
@@ -60,23 +66,23 @@ def hours(plan: Plan, store: Store) -> Hours:
     from medssl_bench.provenance import device_name
 
     device = device_name(plan.compute.device)
-    same = (plan.settings.backbone, device, plan.compute.precision)
-    per_cell: dict[tuple[str, int], list[float]] = {}
+    same = (device, plan.compute.precision)
+    per_cell: dict[tuple[str, str, int], list[float]] = {}
     per_step: dict[str, list[float]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged records only make the estimate poorer here
         for record in store.records():
             machine = record.machine
-            if (record.cell.backbone, machine.device, machine.precision) == same:
+            if (machine.device, machine.precision) == same:
                 crop = str(record.settings.get("finetune", {}).get("crop"))  # type: ignore[union-attr]
                 if crop == str(_listed(plan.settings.finetune.crop)):
-                    per_cell.setdefault((record.cell.task, record.cost.steps), []).append(
-                        record.cost.wall_hours
-                    )
+                    kind = (record.cell.backbone, record.cell.task, record.cost.steps)
+                    per_cell.setdefault(kind, []).append(record.cost.wall_hours)
         for info in store.pretrainings():
             machine_info = info["machine"]
-            if (info["backbone"], machine_info["device"], machine_info["precision"]) == same:
-                crop = info["settings"]["crop"]
+            alike = info["backbone"] == plan.settings.backbone
+            if alike and (machine_info["device"], machine_info["precision"]) == same:
+                crop = info["settings"].get("crop")  # an import has none
                 if crop == _listed(plan.settings.pretrain.crop):
                     crops = info["settings"]["steps"] * info["settings"]["batch"]
                     per_step.setdefault(info["method"], []).append(
@@ -91,7 +97,7 @@ def hours(plan: Plan, store: Store) -> Hours:
         pretraining += _middle(known) * job.settings.steps * job.settings.batch
     cells: float | None = 0.0
     for planned in plan.missing_cells:
-        known = per_cell.get((planned.cell.task, planned.steps))
+        known = per_cell.get((planned.cell.backbone, planned.cell.task, planned.steps))
         if known is None or cells is None:
             cells = None
             break

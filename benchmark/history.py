@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,8 +17,17 @@ POINTS = 500
 class History:
     """Collects named values of every step and keeps about 500 points of their means."""
 
-    def __init__(self, steps: int, points: list[dict[str, Any]] | None = None) -> None:
-        """Continue from ``points`` (as :attr:`points` returned them) after a resume."""
+    def __init__(
+        self,
+        steps: int,
+        points: list[dict[str, Any]] | None = None,
+        joint: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """Continue from ``points`` (as :attr:`points` returned them) after a resume.
+
+        ``joint`` turns one process's mean into that of all processes.
+        """
+        self._joint = joint
         self.every = max(1, math.ceil(steps / POINTS))
         self.steps = steps
         self.points: list[dict[str, Any]] = list(points or [])
@@ -37,7 +47,8 @@ class History:
         point: dict[str, Any] = {"step": step + 1}
         for name in self._open[0]:
             stacked = torch.stack([values[name].float() for values in self._open])
-            point[name] = float(stacked.mean())
+            value = stacked.mean()
+            point[name] = float(self._joint(value) if self._joint else value)
             if not math.isfinite(point[name]):
                 raise CaseError(f"{name} became {point[name]} at or just before step {step + 1}")
         self.points.append(point)

@@ -27,6 +27,8 @@ class Requires:
     """Scans that a step must see, on all processes together."""
     trains: bool = True
     """False for scratch: there is nothing to pretrain."""
+    file: bool = False
+    """Its encoder is taken from a file that others published, in place of pretraining."""
 
 
 class Progress(NamedTuple):

@@ -17,6 +17,7 @@ from medssl_bench.validation import check_cases, raise_errors
 
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
+    from medssl_bench.imports import ImportJob
     from medssl_bench.stages.pretrain import PretrainJob
     from medssl_bench.store import Store
     from medssl_bench.task import Case, Corpus, Task
@@ -38,6 +39,11 @@ class Request:
     """Task name -> folder; the empty name is the default folder."""
     plugins: tuple[Path, ...] = ()
     device: str = "auto"
+
+    @property
+    def pretrains_only(self) -> bool:
+        """Whether no task was asked for."""
+        return not self.tasks
 
 
 @dataclass(frozen=True)
@@ -94,8 +100,10 @@ class Plan:
     recorded: frozenset[str]
     """Keys of cells that are already recorded."""
     pretrained: frozenset[str]
-    """Keys of pretrainings that are already recorded."""
+    """Keys of pretrainings and imports that are already recorded."""
     warnings: tuple[str, ...]
+    imports: Mapping[str, ImportJob] = field(default_factory=dict)
+    """Encoders taken from files in place of pretraining, by key."""
 
     @property
     def settings(self) -> Settings:
@@ -110,12 +118,27 @@ class Plan:
     @property
     def missing_pretrainings(self) -> list[PretrainJob]:
         """Pretrainings that must run before them."""
+        return [job for key, job in self.pretrainings.items() if self._misses(key)]
+
+    @property
+    def missing_imports(self) -> list[ImportJob]:
+        """Files that must be read before them."""
+        return [job for key, job in self.imports.items() if self._misses(key)]
+
+    @property
+    def starts(self) -> dict[str, PretrainJob | ImportJob]:
+        """What makes the encoders that cells start from, by key."""
+        return {**self.imports, **self.pretrainings}
+
+    @property
+    def missing_starts(self) -> list[PretrainJob | ImportJob]:
+        """All that must be made before the missing cells."""
+        return [*self.missing_imports, *self.missing_pretrainings]
+
+    def _misses(self, pretraining: str) -> bool:
         wanted = {planned.cell.pretraining for planned in self.missing_cells}
-        return [
-            job
-            for key, job in self.pretrainings.items()
-            if key in wanted and key not in self.pretrained
-        ]
+        asked = self.request.pretrains_only or pretraining in wanted
+        return asked and pretraining not in self.pretrained
 
 
 def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
@@ -124,31 +147,41 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     Raises:
         BenchError: Anything is wrong; nothing was started.
     """
+    from medssl_bench.imports import find_sources, plan_import
     from medssl_bench.tasks import load_tasks
 
     methods = _names(registry.methods, request.methods)
     _check_method_settings(request.settings)
-    tasks = load_tasks(request.tasks)
+    methods, warnings = _without_corpus(methods, request)
+    methods, sources, notes = find_sources(methods, request)
+    warnings += notes
+    tasks = [] if request.pretrains_only else load_tasks(request.tasks)
     shots = tuple(dict.fromkeys(Shots.parse(text).text for text in request.shots))
     if not shots:
         raise BenchError("no shots given; write a number of cases (5), a share (20%) or full")
     _check_crops(request.settings, tasks)
+    for source in sources.values():
+        _check_crops(request.settings, tasks, source.backbone)
     planned: dict[str, PlannedTask] = {}
-    warnings: list[str] = []
     for task in tasks:
         planned[task.name], notes = _find_task(task, request.data)
         warnings += notes
     trained = [name for name in methods if _trains(name)]
     corpus = None
-    _check_channels(trained, tasks)
+    _check_channels([*trained, *sources], tasks)
     if trained:
         corpus, notes = _find_corpus(request.settings)
         warnings += notes
     jobs = {
         name: _pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
     }
+    imports: dict[str, ImportJob] = {}
+    for name, source in sources.items():
+        imports[name], notes = plan_import(name, source, store)
+        warnings += notes
+    starts: dict[str, PretrainJob | ImportJob] = {**jobs, **imports}
     cells = [
-        _plan_cell(method, jobs, planned[task.name], text, draw, seed, request.settings, compute)
+        _plan_cell(method, starts, planned[task.name], text, draw, seed, request.settings, compute)
         for task in tasks
         for text in shots
         for draw in Shots.parse(text).draws(request.settings.draws)
@@ -163,8 +196,9 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         pretrainings={job.key: job for job in jobs.values()},
         cells=tuple(cells),
         recorded=frozenset(c.cell.key for c in cells if store.has(c.cell)),
-        pretrained=frozenset(job.key for job in jobs.values() if store.has_pretraining(job.key)),
+        pretrained=frozenset(job.key for job in starts.values() if store.has_pretraining(job.key)),
         warnings=tuple(warnings),
+        imports={job.key: job for job in imports.values()},
     )
 
 
@@ -173,6 +207,23 @@ def _names(known: registry.Registry, patterns: Sequence[str]) -> list[str]:
     if not names:
         raise BenchError(f"no {registry.PLURALS[known.kind]} given")
     return list(names)
+
+
+def _without_corpus(methods: list[str], request: Request) -> tuple[list[str], list[str]]:
+    """Replace methods by scratch where the corpus has no scans; also checks a plan without tasks.
+
+    Returns the methods and notes for the user.
+    """
+    trained = [name for name in methods if _trains(name)]
+    if request.settings.corpus_size == 0 and trained:
+        if request.pretrains_only:
+            raise BenchError("corpus_size 0: there is nothing to pretrain on")
+        names = dict.fromkeys("scratch" if name in trained else name for name in methods)
+        return list(names), [f"with a corpus of 0 scans, {', '.join(trained)} are scratch"]
+    from_files = any(registry.methods.load(name).requires.file for name in methods)
+    if request.pretrains_only and not trained and not from_files:
+        raise BenchError(f"nothing to pretrain: {', '.join(methods)} hand on weights as they are")
+    return methods, []
 
 
 def _trains(method: str) -> bool:
@@ -213,11 +264,15 @@ def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
         raise BenchError(f"setting methods.{name}.{where}: {first['msg']}") from None
 
 
-def _check_crops(settings: Settings, tasks: Sequence[Task]) -> None:
-    """Every side of every crop must be a multiple of the backbone's total stride."""
-    info = registry.backbones.entry(settings.backbone).info
+def _check_crops(settings: Settings, tasks: Sequence[Task], own: str | None = None) -> None:
+    """Every side of every crop must be a multiple of the backbone's total stride.
+
+    ``own`` is the backbone of a method that runs on its own and pretrains nothing.
+    """
+    backbone = own or settings.backbone
+    info = registry.backbones.entry(backbone).info
     multiple = int(info.get("crop_multiple", info.get("total_stride", 1)))
-    crops = {"pretrain.crop": settings.pretrain.crop}
+    crops = {} if own else {"pretrain.crop": settings.pretrain.crop}
     for task in tasks:
         name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
         crops[name] = settings.finetune.crop or task.crop
@@ -225,7 +280,7 @@ def _check_crops(settings: Settings, tasks: Sequence[Task]) -> None:
         if any(side % multiple for side in crop):
             shown = "x".join(map(str, crop))
             raise BenchError(
-                f"{name} {shown}: backbone {settings.backbone} needs sides that are"
+                f"{name} {shown}: backbone {backbone} needs sides that are"
                 f" multiples of {multiple}; change the crop or choose another backbone"
             )
 
@@ -314,6 +369,11 @@ def _pretrain_job(
             f"{name} needs a batch of at least {kind.requires.min_batch};"
             f" pretrain.batch is {settings.pretrain.batch}"
         )
+    if settings.pretrain.batch % compute.devices:
+        raise BenchError(
+            f"pretrain.batch {settings.pretrain.batch} cannot be shared by {compute.devices}"
+            " devices; choose a multiple of their number"
+        )
     config = method_config(name, settings.methods.get(name, {}))
     backbone = registry.backbones.entry(settings.backbone).info
     versions = {
@@ -372,7 +432,7 @@ def _preprocessing_version() -> str:
 
 def _plan_cell(
     method: str,
-    jobs: Mapping[str, PretrainJob],
+    starts: Mapping[str, PretrainJob | ImportJob],
     found: PlannedTask,
     shots: str,
     draw: int,
@@ -383,20 +443,21 @@ def _plan_cell(
     held_out = settings.finetune.validation_cases if settings.select == "validation" else 0
     drawn = draw_cases(found.cases, shots, draw, found.task.name, held_out)
     steps = settings.finetune.budget(shots, len(drawn.train))
+    backbone = starts[method].backbone if method in starts else settings.backbone
     cell = Cell(
         method=method,
-        pretraining=jobs[method].key if method in jobs else "none",
-        backbone=settings.backbone,
+        pretraining=starts[method].key if method in starts else "none",
+        backbone=backbone,
         task=found.task.name,
         shots=shots,
         draw=draw,
         seed=seed,
-        protocol=protocol_digest(found, settings, compute.precision),
+        protocol=protocol_digest(found, settings, compute.precision, backbone),
     )
     return PlannedCell(cell, drawn, steps, settings.finetune.epochs_of(steps, len(drawn.train)))
 
 
-def protocol_digest(found: PlannedTask, settings: Settings, precision: str) -> str:
+def protocol_digest(found: PlannedTask, settings: Settings, precision: str, backbone: str) -> str:
     """Digest of everything that decides a result and is not a field of the cell."""
     from medssl_bench.analysis.metrics import definitions
 
@@ -405,7 +466,7 @@ def protocol_digest(found: PlannedTask, settings: Settings, precision: str) -> s
     if settings.select == "last":
         for name in ("validation_cases", "validation_every", "patience"):
             del finetune[name]
-    backbone = registry.backbones.entry(settings.backbone).info
+    info = registry.backbones.entry(backbone).info
     return digest(
         {
             "plan": PLAN_VERSION,
@@ -415,7 +476,7 @@ def protocol_digest(found: PlannedTask, settings: Settings, precision: str) -> s
             "evaluate": settings.evaluate.model_dump(mode="json", exclude={"batch"}),
             "select": settings.select,
             "precision": precision,
-            "backbone": int(backbone.get("version", 1)),
+            "backbone": int(info.get("version", 1)),
             "preprocessing": _preprocessing_version(),
             "metrics": definitions(settings.evaluate.nsd_tolerance_mm),
         }

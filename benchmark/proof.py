@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("pretrain.steps=2500", "finetune.steps=400")
-"""More of both than in the demo; everything else is its profile."""
+SETTINGS = ("pretrain.steps=2000",)
+"""More pretraining than in the demo; everything else is its profile."""
 PRETRAINED = ("simmim", "smit")
 CONTROL = "simmim"
 RATES = (3e-3, 6e-3, 1.2e-2)

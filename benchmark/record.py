@@ -168,6 +168,27 @@ class Cost(Part):
     crops: Count
 
 
+class Pretrained(Part):
+    """How the encoder that a cell started from was pretrained, as far as methods are compared."""
+
+    steps: Count
+    batch: Count
+    """Scans per step, on all devices together."""
+    views: Count
+    """Crops of each scan."""
+    crop: tuple[int, int, int]
+    """Voxels."""
+    crops: Count
+    """Crops seen in all."""
+    negatives: Count
+    """Negatives that each anchor of a contrastive term met in a step; 0 without such a term."""
+    volumes: Count
+    """Scans of the corpus."""
+    devices: Count
+    collapsed: bool | None
+    """Whether the features of different crops became the same; None where nobody could tell."""
+
+
 class Record(Part):
     """Everything known of a finished cell."""
 
@@ -178,6 +199,8 @@ class Record(Part):
     corpus: Name | None
     """Name of the pretraining corpus; None for scratch."""
     pretrain_seed: Count | None
+    pretrained: Pretrained | None = None
+    """None where nothing was trained before fine-tuning."""
     metrics: dict[str, dict[str, int | float | None]]
     """Target -> metric -> mean over test cases, with ``n`` and ``misses``; None where missing."""
     definitions: dict[str, str]

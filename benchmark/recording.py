@@ -10,15 +10,20 @@ import pandas as pd
 from medssl_bench import provenance, registry
 from medssl_bench.analysis.metrics import definitions, summarise
 from medssl_bench.digest import weights_digest
+from medssl_bench.imports import statement
 from medssl_bench.peak import peak_bytes
-from medssl_bench.record import Cost, Digests, Draw, Leaks, Record, Split, utc_now
+from medssl_bench.record import Cost, Digests, Draw, Leaks, Pretrained, Record, Split, utc_now
+from medssl_bench.watch import collapsed
 
 if TYPE_CHECKING:
+    from medssl_bench.imports import ImportJob
     from medssl_bench.plan import Plan, PlannedCell
     from medssl_bench.stages.evaluate import Evaluation
     from medssl_bench.stages.finetune import Tuned
+    from medssl_bench.stages.import_encoder import Imported
     from medssl_bench.stages.pretrain import Outcome, PretrainJob
     from medssl_bench.store import Store
+    from medssl_bench.training import Compute
 
 
 def record_pretraining(plan: Plan, job: PretrainJob, outcome: Outcome, store: Store) -> None:
@@ -36,17 +41,79 @@ def record_pretraining(plan: Plan, job: PretrainJob, outcome: Outcome, store: St
         "corpus_digest": job.corpus_digest,
         "corpus_cases": [case.id for case in plan.corpus.cases] if plan.corpus else [],
         "corpus_licence": plan.corpus.corpus.licence if plan.corpus else None,
+        "preprocessing": {
+            name: rule.model_dump(mode="json")
+            for name, rule in (plan.corpus.corpus.preprocessing if plan.corpus else {}).items()
+        },
         "settings": job.settings.model_dump(mode="json"),
+        "views": kind.requires.views,
+        "negatives": outcome.negatives,
+        "devices": plan.compute.devices,
+        "collapsed": collapsed(outcome.history),
         "pretrain_seed": job.seed,
         "versions": job.versions,
         "git": environment["git"] and environment["git"].model_dump(),
         "libraries": environment["libraries"],
         "machine": environment["machine"].model_dump(),
-        "cost": _cost(plan, outcome.seconds, job.settings.steps, outcome.samples).model_dump(),
+        "cost": _cost(
+            plan.compute,
+            outcome.seconds,
+            job.settings.steps,
+            outcome.samples,
+            outcome.peak_bytes,
+            devices=plan.compute.devices,
+        ).model_dump(),
         "finished": utc_now().isoformat(),
         "resumed": outcome.resumed,
     }
     store.write_pretraining(job.key, info, outcome.state, pd.DataFrame(outcome.history))
+
+
+def record_import(plan: Plan, job: ImportJob, imported: Imported, store: Store) -> None:
+    """Publish an encoder taken from a file, with what the file held and what was made of it.
+
+    It stands where pretrainings stand and has their fields, so that cells, the page and
+    ``load_encoder`` need not know the difference; ``settings`` and the history are empty.
+    """
+    environment = provenance.environment(plan.compute.device, plan.compute.precision)
+    kind = registry.methods.load(job.method)
+    weights, match = imported.weights, imported.match
+    info: dict[str, Any] = {
+        "method": job.method,
+        "family": kind.family,
+        "config": job.config,
+        "backbone": job.backbone,
+        "in_channels": 1,
+        **statement(job.config, kind),
+        "corpus_digest": None,
+        "corpus_cases": [],
+        "corpus_licence": None,
+        "source": {
+            "file": job.path.name,
+            "sha256": job.sha256,
+            "layout": weights.layout,
+            "holder": weights.holder,
+        },
+        "tensors": {
+            "matched": match.matched,
+            "missing": match.missing,
+            "unexpected": match.unexpected,
+            "outside": list(weights.left_out),
+        },
+        "settings": {},
+        "pretrain_seed": None,
+        "versions": job.versions,
+        "git": environment["git"] and environment["git"].model_dump(),
+        "libraries": environment["libraries"],
+        "machine": environment["machine"].model_dump(),
+        "cost": _cost(
+            plan.compute, imported.seconds, 0, 0, peak_bytes(plan.compute.device)
+        ).model_dump(),
+        "finished": utc_now().isoformat(),
+        "resumed": 0,
+    }
+    points = pd.DataFrame({"step": pd.Series(dtype="int64"), "loss": pd.Series(dtype="float64")})
+    store.write_pretraining(job.key, info, imported.state, points)
 
 
 def record_cell(
@@ -63,7 +130,8 @@ def record_cell(
     found = plan.tasks[cell.task]
     train, test = found.ids("train"), found.ids("test")
     job = plan.pretrainings.get(cell.pretraining)
-    info = store.read_pretraining_info(cell.pretraining) if job else None
+    start = job or plan.imports.get(cell.pretraining)
+    info = store.read_pretraining_info(cell.pretraining) if start else None
     network = tuned.model.state_dict()
     summary = summarise(result.cases)
     metrics = {**summary["targets"], "mean": summary["mean"]}
@@ -71,8 +139,9 @@ def record_cell(
         cell=cell,
         key=cell.key,
         profile=settings.profile,
-        corpus=job.corpus if job else None,
+        corpus=info["corpus"] if info else None,
         pretrain_seed=job.seed if job else None,
+        pretrained=_pretrained(info) if info and job else None,
         metrics=metrics,
         definitions=definitions(settings.evaluate.nsd_tolerance_mm),
         split=Split(digest=found.split, train=train, test=test),
@@ -101,10 +170,17 @@ def record_cell(
             "method": registry.methods.load(cell.method).version,
             **{
                 f"pretraining.{name}": value
-                for name, value in (job.versions if job else {}).items()
+                for name, value in (start.versions if start else {}).items()
             },
         },
-        cost=_cost(plan, seconds, tuned.steps, tuned.samples, tuned.seconds),
+        cost=_cost(
+            plan.compute,
+            seconds,
+            tuned.steps,
+            tuned.samples,
+            peak_bytes(plan.compute.device),
+            train_seconds=tuned.seconds,
+        ),
         seeds={"seed": cell.seed, **({"pretrain_seed": job.seed} if job else {})},
         started=started,
         finished=utc_now(),
@@ -123,16 +199,37 @@ def record_cell(
     return f"Dice {mean:.3f} in {seconds:.0f} s" if mean is not None else "Dice missing"
 
 
+def _pretrained(info: dict[str, Any]) -> Pretrained:
+    """Sum up a pretraining's info for the records of its cells."""
+    settings, cost = info["settings"], info["cost"]
+    return Pretrained(
+        steps=cost["steps"],
+        batch=settings["batch"],
+        views=info["views"],
+        crop=settings["crop"],
+        crops=cost["crops"],
+        negatives=info["negatives"],
+        volumes=len(info["corpus_cases"]),
+        devices=info["devices"],
+        collapsed=info["collapsed"],
+    )
+
+
 def _cost(
-    plan: Plan, seconds: float, steps: int, samples: int, train_seconds: float | None = None
+    compute: Compute,
+    seconds: float,
+    steps: int,
+    samples: int,
+    peak: int | None,
+    train_seconds: float | None = None,
+    devices: int = 1,
 ) -> Cost:
     hours = seconds / 3600
-    on_gpu = plan.compute.device == "cuda"
     trained = train_seconds or seconds
     return Cost(
         wall_hours=hours,
-        device_hours=hours if on_gpu else 0.0,
-        peak_memory_bytes=peak_bytes(plan.compute.device),
+        device_hours=hours * devices if compute.device == "cuda" else 0.0,
+        peak_memory_bytes=peak,
         samples_per_second=samples / trained if trained else None,
         steps=steps,
         crops=samples,

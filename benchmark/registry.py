@@ -27,6 +27,8 @@ class Entry:
     target: str | Any
     summary: str = ""
     info: dict[str, Any] = field(default_factory=dict)
+    argument: str = ""
+    """What is written after the name and a colon, such as ``FILE``; empty where nothing is."""
 
     def load(self) -> Any:
         """Import and return the thing."""
@@ -69,6 +71,9 @@ class Registry:
     def entry(self, name: str) -> Entry:
         """Return the entry of this name; an unknown name is an error with the nearest offered."""
         known = self.entries()
+        word, colon, _ = name.partition(":")
+        if colon and word in known and known[word].argument:
+            return known[word]
         if name not in known:
             raise BenchError(
                 f"unknown {self.kind} {name!r}.{did_you_mean(name, known)}"
@@ -81,8 +86,19 @@ class Registry:
         return self.entry(name).load()
 
     def match(self, pattern: str) -> list[str]:
-        """Return names for ``all``, ``family:X``, a wildcard, or one name (validated)."""
-        known = self.entries()
+        """Return names for ``all``, ``family:X``, a wildcard, or one name (validated).
+
+        What needs an argument is found by its name alone: ``checkpoint:FILE``.
+        """
+        everything = self.entries()
+        word, _, argument = pattern.partition(":")
+        if word in everything and everything[word].argument:
+            if not argument:
+                raise BenchError(
+                    f"{self.kind} {word} is written {word}:{everything[word].argument}"
+                )
+            return [pattern]
+        known = {name: entry for name, entry in everything.items() if not entry.argument}
         if pattern == "all":
             return list(known)
         if pattern.startswith("family:"):

@@ -33,6 +33,7 @@ from medssl_bench.registry import load_plugins
 from medssl_bench.store import Store
 
 if TYPE_CHECKING:
+    from medssl_bench.imports import ImportJob
     from medssl_bench.plan import Plan, PlannedCell
     from medssl_bench.stages.pretrain import PretrainJob
 
@@ -81,7 +82,7 @@ def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> l
 
 def _recorded_units(plan: Plan, store: Store) -> set[str]:
     """Titles of what is recorded by now: one worker may finish what another one failed at."""
-    pretrained = {job.title for key, job in plan.pretrainings.items() if store.has_pretraining(key)}
+    pretrained = {job.title for key, job in plan.starts.items() if store.has_pretraining(key)}
     return pretrained | {planned.title for planned in plan.cells if store.has(planned.cell)}
 
 
@@ -141,7 +142,7 @@ class Worker:
     def run(self) -> list[Failure]:
         """Work until every unit is recorded or has failed; returns the failures."""
         failures: dict[str, Failure] = {}
-        jobs = {job.key: job for job in self.plan.missing_pretrainings}
+        jobs = {job.key: job for job in self.plan.missing_starts}
         cells = {planned.cell.key: planned for planned in self.plan.missing_cells}
         while jobs or cells:
             moved = False
@@ -150,7 +151,7 @@ class Worker:
                     f"pretraining-{key}",
                     job.title,
                     lambda key=key: self.store.has_pretraining(key),  # type: ignore[misc]
-                    lambda claim, job=job: self._pretrain(job, claim),  # type: ignore[misc]
+                    lambda claim, job=job: self._start(job, claim),  # type: ignore[misc]
                 )
                 if outcome is not None:
                     moved = True
@@ -249,22 +250,38 @@ class Worker:
             self._tasks[name] = open_prepared(found.task, cases, self.cache)
         return self._tasks[name]
 
+    def _start(self, job: PretrainJob | ImportJob, claim: Claim) -> str:
+        """Make the encoder that cells start from."""
+        from medssl_bench.stages.pretrain import PretrainJob
+
+        if isinstance(job, PretrainJob):
+            return self._pretrain(job, claim)
+        return self._import(job, claim)
+
+    def _import(self, job: ImportJob, claim: Claim) -> str:
+        from medssl_bench.recording import record_import
+        from medssl_bench.stages.import_encoder import import_encoder
+
+        start_peak(self.plan.compute.device)
+        imported = import_encoder(job)
+        claim.check()
+        record_import(self.plan, job, imported, self.store)
+        return f"{imported.match} (layout {imported.weights.layout})"
+
     def _pretrain(self, job: PretrainJob, claim: Claim) -> str:
         from medssl_bench.recording import record_pretraining
-        from medssl_bench.stages.pretrain import pretrain
+        from medssl_bench.stages.pretrain import Supplies, pretrain
 
         assert self.plan.corpus is not None
         start_peak(self.plan.compute.device)
         volumes = self._corpus.take([case.id for case in self.plan.corpus.cases])
-        outcome = pretrain(
-            job,
+        supplies = Supplies(
             volumes,
-            self.plan.compute,
             claim.checkpoint_folder,
-            self.emit,
-            claim.check,
+            claim.held.check,
             self.plan.settings.checkpoint_minutes * 60,
         )
+        outcome = pretrain(job, supplies, self.plan.compute, self.emit, self.plan.request.plugins)
         claim.check()
         record_pretraining(self.plan, job, outcome, self.store)
         return f"loss {outcome.history[-1]['loss']:.4f} in {outcome.seconds / 60:.1f} min"

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench.durable import read_verified
-from medssl_bench.record import Cell, Record
+from medssl_bench.record import Cell, Pretrained, Record
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-CELL_COLUMNS = (*Cell.model_fields, "key", "corpus", "profile", "pretrain_seed")
+CELL_COLUMNS = (
+    *(*Cell.model_fields, "key", "corpus", "corpus_size", "pretrain_crop"),
+    *("profile", "pretrain_seed"),
+)
 """Columns that every row gets from its cell and record."""
 
 
@@ -22,8 +25,17 @@ def cell_columns(record: Record) -> dict[str, Any]:
         **record.cell.model_dump(),
         "key": record.key,
         "corpus": record.corpus,
+        **pretrained_columns(record.pretrained),
         "profile": record.profile,
         "pretrain_seed": record.pretrain_seed,
+    }
+
+
+def pretrained_columns(pretrained: Pretrained | None) -> dict[str, Any]:
+    """Return scans of the corpus and voxels of a crop (``96x96x96``); None without pretraining."""
+    return {
+        "corpus_size": pretrained and pretrained.volumes,
+        "pretrain_crop": pretrained and "x".join(map(str, pretrained.crop)),
     }
 
 

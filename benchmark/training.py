@@ -49,18 +49,25 @@ class Compute:
     device: str
     precision: Precision
     threads: int
+    """Of one process."""
+    devices: int = 1
+    """Devices that share one pretraining, each with a process of its own (CPU: processes)."""
 
     def fabric(self) -> Fabric:
         """Build the Fabric that owns device placement and autocast (one process)."""
-        import logging
-
         from lightning_fabric import Fabric
+
+        self.settle()
+        return Fabric(accelerator=self.device, devices=1, precision=self.precision)
+
+    def settle(self) -> None:
+        """Set what a process that computes needs set."""
+        import logging
 
         logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
         if self.device == "cuda" and self.precision == "32-true":
             torch.backends.cudnn.allow_tf32 = False  # what is recorded as float32 is float32
             torch.backends.cuda.matmul.allow_tf32 = False
-        return Fabric(accelerator=self.device, devices=1, precision=self.precision)
 
 
 def build_optimizer(

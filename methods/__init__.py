@@ -13,6 +13,7 @@ def _requires(
     token_level: bool = False,
     min_batch: int = 1,
     trains: bool = True,
+    file: bool = False,
 ) -> dict[str, int | bool]:
     """Return the fields of :class:`medssl_bench.method.Requires` as plain data."""
     return {
@@ -21,6 +22,7 @@ def _requires(
         "token_level": token_level,
         "min_batch": min_batch,
         "trains": trains,
+        "file": file,
     }
 
 
@@ -47,6 +49,72 @@ METHODS: dict[str, Entry] = {
             "requires": _requires(mask_input=True),
         },
     ),
+    "inpainting": Entry(
+        "medssl_bench.methods.inpainting:Inpainting",
+        "rebuild a crop in which cuboids were dropped for noise",
+        {
+            "family": "reconstruction",
+            "reference": "Tang et al., SwinUNETR, CVPR 2022 (arXiv:2111.14791)",
+            "version": 1,
+            "views": 1,
+            "requires": _requires(),
+        },
+    ),
+    "reconstruction": Entry(
+        "medssl_bench.methods.reconstruction:Reconstruction",
+        "rebuild a crop from its own coarsest features",
+        {
+            "family": "reconstruction",
+            "reference": "paper 004, section 3.2: an autoencoder",
+            "version": 1,
+            "views": 1,
+            "requires": _requires(),
+        },
+    ),
+    "contrastive": Entry(
+        "medssl_bench.methods.contrastive:Contrastive",
+        "tell two crops of a scan from crops of other scans",
+        {
+            "family": "contrastive",
+            "reference": "Chen et al., SimCLR, ICML 2020 (arXiv:2002.05709), as in SwinUNETR",
+            "version": 1,
+            "views": 2,
+            "requires": _requires(views=2, min_batch=2),
+        },
+    ),
+    "rotation": Entry(
+        "medssl_bench.methods.rotation:Rotation",
+        "tell by how many quarter turns a crop was rotated",
+        {
+            "family": "rotation",
+            "reference": "Gidaris et al., RotNet, ICLR 2018 (arXiv:1803.07728), as in SwinUNETR",
+            "version": 1,
+            "views": 1,
+            "requires": _requires(),
+        },
+    ),
+    "dino": Entry(
+        "medssl_bench.methods.dino:DINO",
+        "predict from one crop what an EMA teacher makes of another",
+        {
+            "family": "distillation",
+            "reference": "Caron et al., DINO, ICCV 2021 (arXiv:2104.14294)",
+            "version": 1,
+            "views": 2,
+            "requires": _requires(views=2),
+        },
+    ),
+    "ibot": Entry(
+        "medssl_bench.methods.ibot:IBOT",
+        "distil masked patch tokens and their mean from an EMA teacher",
+        {
+            "family": "distillation",
+            "reference": "Zhou et al., iBOT, ICLR 2022 (arXiv:2111.07832)",
+            "version": 1,
+            "views": 2,
+            "requires": _requires(views=2, mask_input=True, token_level=True),
+        },
+    ),
     "smit": Entry(
         "medssl_bench.methods.smit:SMIT",
         "masked voxels plus patch and global token distillation from an EMA teacher",
@@ -57,5 +125,39 @@ METHODS: dict[str, Entry] = {
             "views": 2,
             "requires": _requires(views=2, mask_input=True, token_level=True),
         },
+    ),
+    "swinunetr": Entry(
+        "medssl_bench.methods.swinunetr:SwinUNETR",
+        "rotation, inpainting and contrast of two crops together",
+        {
+            "family": "multi",
+            "reference": "Tang et al., SwinUNETR, CVPR 2022 (arXiv:2111.14791)",
+            "version": 1,
+            "views": 2,
+            "requires": _requires(views=2, min_batch=2),
+        },
+    ),
+    "swinunetr_public": Entry(
+        "medssl_bench.methods.swinunetr_public:SwinUNETRPublic",
+        "SwinUNETR's public weights, pretrained on 5,050 CTs (its own backbone; needs their file)",
+        {
+            "family": "published",
+            "reference": "Tang et al., SwinUNETR, CVPR 2022 (arXiv:2111.14791)",
+            "version": 1,
+            "views": 1,
+            "requires": _requires(trains=False, file=True),
+        },
+    ),
+    "checkpoint": Entry(
+        "medssl_bench.methods.checkpoint:Checkpoint",
+        "checkpoint:FILE: an encoder of yours or of others, from MONAI, VoCo, SMIT, nnssl, ...",
+        {
+            "family": "published",
+            "reference": "that of the file",
+            "version": 1,
+            "views": 1,
+            "requires": _requires(trains=False, file=True),
+        },
+        argument="FILE",
     ),
 }

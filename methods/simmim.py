@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import nn
-
 from medssl_bench.method import Batch, Losses, Method, Requires
 from medssl_bench.methods.parts.heads import VoxelHead
-from medssl_bench.methods.parts.masking import BlockMasking, masked_error
+from medssl_bench.methods.parts.masking import BlockMasking, mask_token, masked_error
 
 if TYPE_CHECKING:
     from medssl_bench.networks.encoder import Encoder
@@ -51,8 +48,7 @@ class SimMIM(Method):
         """Raise BenchError where crop, cell and backbone do not fit each other."""
         super().__init__(encoder, config, crop)
         self.masking = BlockMasking.fit("simmim", encoder, crop, config.cell, config.ratio)
-        self.mask_token = nn.Parameter(torch.empty(encoder.mask_channels))
-        nn.init.trunc_normal_(self.mask_token, std=config.token_std)
+        self.mask_token = mask_token(encoder, config.token_std)
         self.head = VoxelHead(encoder.levels[-1], encoder.in_channels, crop)
 
     def forward(self, batch: Batch) -> Losses:

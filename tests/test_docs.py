@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ import yaml
 
 from medssl_bench.cli import COMMANDS, bench
 from medssl_bench.config import Settings, setting_keys
+from medssl_bench.methods import METHODS
 from medssl_bench.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
@@ -142,3 +144,24 @@ def test_pictures_are_what_the_script_draws(tmp_path):
     for shade in ("light", "dark"):
         name = f"flow-{shade}.svg"
         assert (tmp_path / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
+
+
+def test_the_page_of_methods_is_what_the_script_writes(tmp_path):
+    script = tmp_path / "methods.py"
+    script.write_text((ROOT / "docs" / "methods.py").read_text("utf-8"), "utf-8")
+    subprocess.run([sys.executable, str(script)], check=True)
+    written = (tmp_path / "methods.md").read_text("utf-8")
+    assert written == (ROOT / "docs" / "methods.md").read_text("utf-8"), "run docs/methods.py"
+
+
+def test_the_page_of_methods_has_every_setting_and_plain_markdown():
+    page = (ROOT / "docs" / "methods.md").read_text("utf-8")
+    sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", page, re.S | re.M))
+    for name, entry in METHODS.items():
+        kind = entry.load()
+        rows = re.findall(r"^\| `(\w+)` \|", sections[name], re.M)
+        assert rows == [field.name for field in dataclasses.fields(kind.Config)]
+        assert kind.reference in sections[name]
+        formulas = len(re.findall(r"\.\. math::", kind.__doc__))
+        assert sections[name].count("```math\n") == formulas
+    assert not re.search(r":\w+:`|\.\. math::|``[^`]", page.replace("```", ""))

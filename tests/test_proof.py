@@ -30,6 +30,7 @@ def write(store: Store, method: str, draw: int, rate: float, dice: list[float], 
     data["key"] = Cell(**data["cell"]).key
     data |= {"corpus": "phantom_ct" if trained else None, "settings": {"finetune": {"lr": rate}}}
     data |= {"pretrain_seed": 0 if trained else None}
+    data |= {"pretrained": data["pretrained"] if trained else None}
     cases = pd.DataFrame(
         {
             "case": [f"test-{number}" for number in range(len(dice))],

@@ -93,11 +93,13 @@ def _in_order(
 
 
 def _identity(record: Mapping[str, Any]) -> dict[str, str]:
-    cell = record["cell"]
+    cell, pretrained = record["cell"], record["pretrained"] or {}
     return {
         "method": cell["method"],
         "backbone": cell["backbone"],
         "corpus": record["corpus"] or "",
+        "corpus_size": str(pretrained.get("volumes", "")),
+        "pretrain_crop": "x".join(map(str, pretrained.get("crop", ()))),
         "pretraining": cell["pretraining"],
         "pretrain_seed": "" if record["pretrain_seed"] is None else str(record["pretrain_seed"]),
         "profile": record["profile"],

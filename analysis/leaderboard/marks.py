@@ -62,17 +62,24 @@ def method_marks(methods: Iterable[str], order: Sequence[str], baseline: str) ->
     return {baseline: Mark(BASELINE_COLOUR, BASELINE_MARKER, "--"), **marks}
 
 
+TELLING = (
+    *("backbone", "corpus", "corpus_size", "pretrain_crop", "profile", "pretrain_seed"),
+    *("protocol", "pretraining"),
+)
+"""What may tell rows of one method apart, plain words first."""
+
+
 def row_labels(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Name rows by method, adding only what tells apart rows of the same method.
 
     Digests (``pretraining``, ``protocol``) are shortened, and named only where plain words
-    (backbone, corpus, profile, seed) do not tell the rows apart.
+    (backbone, corpus, its size, crop, profile, seed) do not tell the rows apart.
     """
     labels = []
     for row in rows:
         rivals = [other for other in rows if other["method"] == row["method"] and other != row]
         parts: list[str] = []
-        for key in ("backbone", "corpus", "profile", "pretrain_seed", "protocol", "pretraining"):
+        for key in TELLING:
             told = [other for other in rivals if other[key] != row[key]]
             if told:
                 rivals = [other for other in rivals if other[key] == row[key]]

@@ -93,7 +93,7 @@ HINTS = {
     "False": "targets absent from the reference that were predicted nevertheless, over all runs",
     "Runs": "draws \u00d7 seeds",
     "Cases": "test cases with at least one target",
-    "Pretraining": "corpus, start of the key of the pretraining, and its seed",
+    "Pretraining": "corpus, its scans, voxels of a crop, start of the pretraining's key, its seed",
     "Protocol": "start of the digest of all settings that decide a result",
 }
 
@@ -139,6 +139,8 @@ def _leaderboard_row(
         f"{draws} \u00d7 {seeds}" if draws * seeds == runs else f"{runs} of {draws} \u00d7 {seeds}"
     )
     origin = [short(one["pretraining"])]
+    if one["corpus_size"]:
+        origin.insert(0, f"{one['corpus_size']} scans, crops {one['pretrain_crop']}")
     if one["pretrain_seed"]:
         origin.append(f"seed {one['pretrain_seed']}")
     cells = [

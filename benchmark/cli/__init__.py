@@ -14,7 +14,10 @@ from medssl_bench.errors import BenchError, did_you_mean
 
 COMMANDS = {
     "run": "Pretrain, fine-tune, evaluate and record a grid of methods and tasks.",
+    "pretrain": "Run only the pretraining, for later runs to start from.",
+    "probe": "Say which organs frozen features tell of, next to a random encoder's.",
     "report": "Write the leaderboard page from recorded results.",
+    "export": "Write a recorded encoder for MONAI, nnU-Net or safetensors.",
     "status": "Show what is recorded, running and failed in a results folder.",
     "list": "List methods, tasks, backbones, corpora or profiles.",
     "data": "Look at the data of tasks: what is there, what is missing.",

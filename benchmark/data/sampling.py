@@ -6,6 +6,7 @@ Nothing depends on workers, processes or on what ran before, so a resumed run se
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,33 @@ def case_of(seed: int, slot: int, count: int) -> int:
     return _order(seed, epoch, count)[position]
 
 
+@dataclass(frozen=True)
+class StepSlots(Sequence[range]):
+    """The slots of steps ``first .. last - 1`` that fall to one of ``world`` processes.
+
+    A step's ``batch`` slots are shared out in order, so that all processes together see the same
+    crops whatever their number.
+    """
+
+    first: int
+    last: int
+    batch: int
+    rank: int = 0
+    world: int = 1
+
+    def __len__(self) -> int:
+        """Return the number of steps."""
+        return max(self.last - self.first, 0)
+
+    def __getitem__(self, index: int) -> range:  # type: ignore[override]
+        """Return the slots of the ``index``-th of these steps."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        share = self.batch // self.world
+        start = (self.first + index) * self.batch + self.rank * share
+        return range(start, start + share)
+
+
 class UnlabelledCrops(Dataset[dict[str, Any]]):
     """Random crops of a corpus, by slot (``step * batch + position``)."""
 
@@ -54,14 +82,13 @@ class UnlabelledCrops(Dataset[dict[str, Any]]):
             rng = keyed_rng(self.seed, "crop", slot, view)
             start = random_start(volume.shape, self.size, rng)
             views.append(torch.from_numpy(np.asarray(volume.image_crop(start, self.size))))
-        return {"views": views, "case": volume.id}
+        return {"views": views, "case": volume.id, "slot": slot}
 
-    def loader(self, first_slot: int, last_slot: int, batch: int, workers: int) -> DataLoader[Any]:
-        """Load slots ``first_slot .. last_slot - 1`` in order, ``batch`` at a time."""
+    def loader(self, slots: Sequence[range], workers: int) -> DataLoader[Any]:
+        """Load one batch for each of ``slots``, in order (see :class:`StepSlots`)."""
         return DataLoader(
             self,
-            batch_size=batch,
-            sampler=range(first_slot, last_slot),
+            batch_sampler=slots,
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=False,

@@ -37,6 +37,38 @@ BACKBONES: dict[str, Entry] = {
     "swin_monai": _swin(
         "swin_monai", "SwinUNETR as MONAI ships it", 62.19, 4, 7, decoder={"norm": "instance"}
     ),
+    "swin_monai_legacy": _swin(
+        "swin_monai_legacy",
+        "SwinUNETR of MONAI before 1.5: the public pretrained weights",
+        62.19,
+        4,
+        7,
+        decoder={"norm": "instance"},
+    ),
+    "swin_voco": _swin(
+        "swin_voco",
+        "SwinUNETR-V2 of MONAI before 1.5: VoCo's weights",
+        72.76,
+        4,
+        7,
+        decoder={"norm": "instance"},
+    ),
+    "swin_smit_ct": _swin("swin_smit_ct", "SMIT's own released weights", 62.90, 4, 4),
+    "swin_smit_heart": _swin("swin_smit_heart", "SMIT-HeartSubSeg's weights", 66.50, 4, 4),
+    "swin_smit_lung": _swin("swin_smit_lung", "MHub's SMIT weights", 64.71, 4, 4),
+    "resenc_l": Entry(
+        "medssl_bench.networks.resenc:resenc_l",
+        "nnU-Net's ResEnc-L: nnssl's and OpenMind's weights (needs the extra nnunet)",
+        {
+            "family": "resenc",
+            "params_m": 118.40,
+            "stages": 6,
+            "total_stride": 32,
+            "crop_multiple": 32,
+            "mask_input": False,
+            "decoder": {"norm": "instance"},
+        },
+    ),
     "swin_tiny": _swin(
         "swin_tiny",
         "three stages for two CPU cores and 48^3 crops",

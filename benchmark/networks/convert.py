@@ -1,7 +1,7 @@
-"""Weights in other layouts: MONAI's SwinUNETR and its public pretraining checkpoint.
+"""Weights in other layouts: MONAI's SwinUNETR, SMIT's networks, nnU-Net's residual encoder.
 
-Names differ from ours only by MONAI's wrappers (``swinViT``, ``layer.``, ``.conv``), and MONAI also
-stores a constant, ``relative_position_index``.
+MONAI's names differ from ours only by its wrappers (``swinViT``, ``layer.``, ``.conv``), and MONAI
+also stores a constant, ``relative_position_index``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,21 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from medssl_bench.errors import BenchError
+from medssl_bench.networks.swin_block import MERGE_ORDERS
 from medssl_bench.networks.windows import relative_index
 
 State = Mapping[str, Tensor]
 
+ALIAS = ".all_modules."
+"""nnU-Net's networks hold each layer of a convolution block twice: by its name and in this list."""
 _INDEX = "attn.relative_position_index"
 _TABLE = "attn.relative_position_bias_table"
+_SMIT_ORDER = ("000", "100", "010", "001", "110", "011", "101", "111")
+"""Order in which SMIT's merging joins the eight neighbours (SMIT:models/Trans.py, PatchMerging)."""
 
 
 def from_monai(state: State) -> dict[str, Tensor]:
@@ -52,6 +58,7 @@ def to_monai(state: State) -> dict[str, Tensor]:
             name = re.sub(r"^(encoder\d+)\.", r"\1.layer.", name)
             name = re.sub(r"(conv[123]|transp_conv)\.(weight|bias)$", r"\1.conv.\2", name)
             name = re.sub(r"^out\.", "out.conv.conv.", name)
+        name = re.sub(r"(layers\dc\.0)\.(conv\d)\.", r"\1.layer.\2.conv.", name)
         renamed[name] = tensor
         if name.endswith(_TABLE):
             side = round(tensor.shape[0] ** (1 / 3)) // 2 + 1
@@ -59,9 +66,51 @@ def to_monai(state: State) -> dict[str, Tensor]:
     return renamed
 
 
+def from_smit(state: State) -> dict[str, Tensor]:
+    """Rename a SMIT encoder (Swin V1, or SMIT+'s V2) to ours.
+
+    Its merging joins the neighbours in an order of its own; the merging's weights are permuted to
+    the order ``monai``, which makes the same network.
+    """
+    renamed = {}
+    for name, tensor in state.items():
+        if name.endswith(_INDEX):
+            continue
+        merging, found, _ = name.partition(".downsample.")
+        if found:
+            joined = state[f"{merging}.downsample.reduction.weight"].shape[1]
+            if tensor.shape[-1] == joined:  # V2's norm comes after the projection
+                tensor = _reorder(tensor, _SMIT_ORDER, MERGE_ORDERS["monai"])
+        name = re.sub(r"^layers\.(\d+)\.", lambda found: f"layers{int(found[1]) + 1}.0.", name)
+        name = re.sub(r"^norm(\d+)\.", r"stage_norms.\1.", name)
+        name = re.sub(r"^norm\.", "final_norm.", name)
+        renamed[_linear(name)] = tensor
+    return renamed
+
+
+def _reorder(tensor: Tensor, given: tuple[str, ...], wanted: tuple[str, ...]) -> Tensor:
+    """Permute the eight neighbours that are joined along the last axis."""
+    parts = tensor.chunk(8, dim=-1)
+    return torch.cat([parts[given.index(place)] for place in wanted], dim=-1)
+
+
+def from_residual(state: State) -> dict[str, Tensor]:
+    """Take a ``ResidualEncoder`` of nnU-Net: one name for each tensor, and our axes.
+
+    nnU-Net lists every layer twice, and its arrays are SimpleITK's, with axes S, A, R; ours are
+    R, A, S. With its kernels transposed the network sees of a scan what it saw there.
+    """
+    return {name: swap_axes(tensor) for name, tensor in state.items() if ALIAS not in name}
+
+
+def swap_axes(tensor: Tensor) -> Tensor:
+    """Transpose kernels ``(out, in, x, y, z)`` to ``(out, in, z, y, x)``; others stay."""
+    return tensor.permute(0, 1, 4, 3, 2).contiguous() if tensor.ndim == 5 else tensor
+
+
 def _segmentor_name(name: str) -> str:
     if name.startswith("swinViT."):
-        return "encoder." + name.removeprefix("swinViT.")
+        return "encoder." + _plain_convolution(name.removeprefix("swinViT."))
     name = re.sub(r"^(encoder\d+)\.layer\.", r"\1.", name)
     name = re.sub(r"(conv[123]|transp_conv)\.conv\.", r"\1.", name)
     return name.replace("out.conv.conv.", "out.")
@@ -71,7 +120,17 @@ def _encoder_name(name: str) -> str:
     name = name.removeprefix("module.").removeprefix("swinViT.").removeprefix("encoder.")
     # Disrupted autoencoders: layers1.0.0.blocks for layers1.0.blocks.
     name = re.sub(r"^(layers\d)\.0\.0\.", r"\1.0.", name)
+    return _plain_convolution(_linear(name))
+
+
+def _linear(name: str) -> str:
+    """Call the layers of an MLP as MONAI's network does; most others say ``fc1`` and ``fc2``."""
     return name.replace("mlp.fc1.", "mlp.linear1.").replace("mlp.fc2.", "mlp.linear2.")
+
+
+def _plain_convolution(name: str) -> str:
+    """Unwrap the convolutions before the stages of SwinUNETR-V2."""
+    return re.sub(r"(layers\dc\.0)\.layer\.(conv\d)\.conv\.", r"\1.\2.", name)
 
 
 @dataclass(frozen=True)

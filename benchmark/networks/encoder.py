@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from medssl_bench.errors import BenchError
+from medssl_bench.errors import BenchError, did_you_mean
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,19 @@ class Encoder(nn.Module):
         ``(mask_channels,)``, a parameter that the method owns.
         """
         raise NotImplementedError
+
+
+def changed(backbone: str, config: Config, options: dict[str, Any]) -> Config:
+    """Return a backbone's configuration (a dataclass) with some of its fields changed.
+
+    Raises:
+        BenchError: an option that is no field; the nearest is offered.
+    """
+    known = [field.name for field in fields(config)]  # type: ignore[arg-type]
+    for option in options:
+        if option not in known:
+            raise BenchError(
+                f"backbone {backbone}: no option {option!r}.{did_you_mean(option, known)}"
+                f" Known: {', '.join(known)}"
+            )
+    return replace(config, **options)  # type: ignore[type-var]

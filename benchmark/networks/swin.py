@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medssl_bench.errors import BenchError, did_you_mean
-from medssl_bench.networks.encoder import Encoder, Level
+from medssl_bench.errors import BenchError
+from medssl_bench.networks.convolutions import ResBlock
+from medssl_bench.networks.encoder import Encoder, Level, changed
 from medssl_bench.networks.swin_block import (
     MERGE_ORDERS,
     PatchEmbed,
@@ -44,18 +45,27 @@ class SwinConfig:
     """``stage``: outputs of stages under LayerNorm, and raw mergings (SMIT). ``merge``: patch
     embedding and mergings, all under LayerNorm without weights (MONAI)."""
     merge_order: str = "monai"
+    convolutions: bool = False
+    """A residual convolution block before each stage (MONAI's ``use_v2``: SwinUNETR-V2)."""
+
+
+SMIT = SwinConfig((2, 2, 8, 2), (4, 4, 8, 16), width=48, drop_path=0.3)
+"""Paper 004's common encoder (section 3.3.1)."""
+MONAI = SwinConfig(
+    (2, 2, 2, 2), (3, 6, 12, 24), 48, window=7, qkv_bias=True, patch_norm=False, maps="merge"
+)
+"""MONAI's ``SwinUNETR`` with ``feature_size=48``, as its tutorials build it."""
 
 
 def swin_65m(in_channels: int = 1, **options: Any) -> SwinEncoder:
-    """Paper 004's common encoder (section 3.3.1, 64.70 M in its segmentor)."""
-    config = SwinConfig((2, 2, 8, 2), (4, 4, 8, 16), width=48, drop_path=0.3)
-    return SwinEncoder(in_channels, _changed("swin_65m", config, options))
+    """Paper 004's common encoder (64.70 M in its segmentor)."""
+    return SwinEncoder(in_channels, changed("swin_65m", SMIT, options))
 
 
 def swin_276m(in_channels: int = 1, **options: Any) -> SwinEncoder:
     """Paper 004's SMITS (276.3 M in its segmentor)."""
-    config = SwinConfig((2, 2, 18, 2), (4, 4, 8, 16), width=96, drop_path=0.3)
-    return SwinEncoder(in_channels, _changed("swin_276m", config, options))
+    config = replace(SMIT, depths=(2, 2, 18, 2), width=96)
+    return SwinEncoder(in_channels, changed("swin_276m", config, options))
 
 
 def swin_586m(in_channels: int = 1, **options: Any) -> SwinEncoder:
@@ -69,32 +79,48 @@ def swin_586m(in_channels: int = 1, **options: Any) -> SwinEncoder:
         version="v2",
         stage_norm=False,
     )
-    return SwinEncoder(in_channels, _changed("swin_586m", config, options))
+    return SwinEncoder(in_channels, changed("swin_586m", config, options))
 
 
 def swin_monai(in_channels: int = 1, **options: Any) -> SwinEncoder:
-    """MONAI's ``SwinUNETR`` with ``feature_size=48``, as its tutorials build it (62.19 M)."""
-    config = SwinConfig(
-        (2, 2, 2, 2), (3, 6, 12, 24), 48, window=7, qkv_bias=True, patch_norm=False, maps="merge"
-    )
-    return SwinEncoder(in_channels, _changed("swin_monai", config, options))
+    """MONAI's ``SwinUNETR`` as it is since 1.5 (62.19 M)."""
+    return SwinEncoder(in_channels, changed("swin_monai", MONAI, options))
+
+
+def swin_monai_legacy(in_channels: int = 1, **options: Any) -> SwinEncoder:
+    """MONAI's ``SwinUNETR`` before 1.5, for weights that were trained with it."""
+    config = replace(MONAI, merge_order="monai_legacy")
+    return SwinEncoder(in_channels, changed("swin_monai_legacy", config, options))
+
+
+def swin_voco(in_channels: int = 1, **options: Any) -> SwinEncoder:
+    """SwinUNETR-V2 of MONAI 1.3, which VoCo pretrains (VoCo:models/voco_head.py)."""
+    config = replace(MONAI, merge_order="monai_legacy", convolutions=True)
+    return SwinEncoder(in_channels, changed("swin_voco", config, options))
+
+
+def swin_smit_ct(in_channels: int = 1, **options: Any) -> SwinEncoder:
+    """Network of SMIT's own release (SMIT:README.md, models/configs_Trans.py)."""
+    config = replace(SMIT, depths=(2, 2, 4, 2), heads=(4, 4, 4, 4))
+    return SwinEncoder(in_channels, changed("swin_smit_ct", config, options))
+
+
+def swin_smit_heart(in_channels: int = 1, **options: Any) -> SwinEncoder:
+    """Network of SMIT-HeartSubSeg (HSS:models/configs_smit.py)."""
+    config = replace(SMIT, depths=(2, 2, 12, 2), qkv_bias=True)
+    return SwinEncoder(in_channels, changed("swin_smit_heart", config, options))
+
+
+def swin_smit_lung(in_channels: int = 1, **options: Any) -> SwinEncoder:
+    """Network of MHub's lung tumour port of SMIT (MHub:smit_models/configs_smit.py)."""
+    config = replace(SMIT, qkv_bias=True)
+    return SwinEncoder(in_channels, changed("swin_smit_lung", config, options))
 
 
 def swin_tiny(in_channels: int = 1, **options: Any) -> SwinEncoder:
     """Three stages, total stride 16: for 48^3 crops on two CPU cores."""
     config = SwinConfig((1, 2, 2), (1, 1, 2), width=16)
-    return SwinEncoder(in_channels, _changed("swin_tiny", config, options))
-
-
-def _changed(name: str, config: SwinConfig, options: dict[str, Any]) -> SwinConfig:
-    known = [field.name for field in fields(SwinConfig)]
-    for option in options:
-        if option not in known:
-            raise BenchError(
-                f"backbone {name}: no option {option!r}.{did_you_mean(option, known)}"
-                f" Known: {', '.join(known)}"
-            )
-    return replace(config, **options)
+    return SwinEncoder(in_channels, changed("swin_tiny", config, options))
 
 
 class SwinEncoder(Encoder):
@@ -114,6 +140,10 @@ class SwinEncoder(Encoder):
         self.patch_embed = PatchEmbed(in_channels, config.width, config.patch_norm)
         rates = torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
         for stage, depth in enumerate(config.depths):
+            if config.convolutions:
+                width = config.width * 2**stage
+                convolutions = nn.ModuleList([ResBlock(width, width, "instance")])
+                self.add_module(f"layers{stage + 1}c", convolutions)
             # A list of one, so that names are MONAI's: layers1.0.blocks.0.attn ...
             self.add_module(
                 f"layers{stage + 1}", nn.ModuleList([_Stage(config, stage, rates[:depth])])
@@ -149,6 +179,9 @@ class SwinEncoder(Encoder):
         if self.config.maps == "merge":
             maps["embed"] = _plain_norm(tokens)
         for index, stage in enumerate(self.stages()):
+            if self.config.convolutions:
+                convolve = getattr(self, f"layers{index + 1}c")[0]
+                tokens = convolve(tokens.permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1)
             tokens = stage.run(tokens)
             if self.config.maps == "stage":
                 maps[f"stage{index + 1}"] = self.stage_norms[index](tokens)

@@ -25,9 +25,9 @@ MERGE_ORDERS = {
 }
 """Order in which the eight neighbours are joined, each an offset along (D, H, W).
 
-``monai``: ``PatchMerging`` since it visits every neighbour once. ``monai_legacy``: as first
-published (0.9.0), two neighbours twice and two never; weights trained then want it still.
-``monai_v2``: ``PatchMergingV2``.
+``monai``: ``PatchMerging`` since MONAI 1.5. ``monai_legacy``: before (1.4 and older), two
+neighbours twice and two never; weights trained then want it still. ``monai_v2``:
+``PatchMergingV2``.
 """
 
 

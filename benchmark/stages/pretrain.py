@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from medssl_bench import checkpoint, registry
+from medssl_bench.claims import ClaimLost
 from medssl_bench.config import PretrainSettings
-from medssl_bench.data.sampling import UnlabelledCrops
+from medssl_bench.data.sampling import StepSlots, UnlabelledCrops
+from medssl_bench.devices import joint_mean, run_on_devices
 from medssl_bench.digest import seed_from
 from medssl_bench.history import History
-from medssl_bench.method import Batch, Method, Progress
+from medssl_bench.method import Batch, Losses, Method, Progress
 from medssl_bench.networks import build_encoder
+from medssl_bench.peak import peak_bytes
 from medssl_bench.progress import Emit, Event
 from medssl_bench.training import (
     Compute,
@@ -26,8 +29,11 @@ from medssl_bench.training import (
     gradient_norm,
     seed_step,
 )
+from medssl_bench.watch import FeatureWatch
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from medssl_bench.data.cache import Prepared
 
 
@@ -51,6 +57,20 @@ class PretrainJob:
         return f"pretrain {self.method} on {self.corpus}"
 
 
+@dataclass(frozen=True)
+class Supplies:
+    """What every process of a pretraining needs besides its job; it can be pickled."""
+
+    volumes: Sequence[Prepared]
+    """The prepared corpus."""
+    work: Path
+    """Folder of this claim's checkpoints."""
+    check: Callable[[], None]
+    """Raises when the claim on this work was lost."""
+    checkpoint_seconds: float
+    """Wall time between checkpoints."""
+
+
 @dataclass
 class Outcome:
     """What a pretraining hands on."""
@@ -61,6 +81,10 @@ class Outcome:
     resumed: int
     samples: int
     """Crops seen: each view of a scan is one."""
+    negatives: int
+    """Negatives that each anchor of a contrastive term met in a step; 0 without such a term."""
+    peak_bytes: int | None
+    """Most memory held by the first process; None: not measured."""
 
 
 def build_method(job: PretrainJob) -> Method:
@@ -74,99 +98,159 @@ def build_method(job: PretrainJob) -> Method:
 
 def pretrain(
     job: PretrainJob,
-    volumes: Sequence[Prepared],
+    supplies: Supplies,
     compute: Compute,
-    work: Path,
     emit: Emit,
-    check: Callable[[], None],
-    checkpoint_seconds: float,
+    plugins: Sequence[Path] = (),
 ) -> Outcome:
-    """Run or resume one pretraining.
-
-    Args:
-        job: What to train.
-        volumes: The prepared corpus.
-        compute: Device, precision and threads.
-        work: Folder of this claim's checkpoints.
-        emit: Receives progress.
-        check: Raises when the claim on this work was lost.
-        checkpoint_seconds: Wall time between checkpoints.
+    """Run or resume one pretraining; ``plugins`` are loaded where it takes several processes.
 
     Raises:
-        CaseError: The loss became NaN or infinite.
+        CaseError: The loss became NaN or infinite; the last good checkpoint stays.
+        ClaimLost: Another process took the work over.
     """
-    settings = job.settings
-    fabric = compute.fabric()
-    method = build_method(job)
-    method.to(memory_format=torch.channels_last_3d)
-    optimizer = build_optimizer(method, settings.lr, settings.weight_decay, settings.betas)
-    model, optimizer = fabric.setup(method, optimizer)
-    model.train()
-    rate = LearningRate(optimizer, settings.steps, settings.warmup_fraction, settings.min_lr)
+    if compute.devices > 1:
+        run_on_devices(compute, plugins, emit, _train, job, supplies)
+    training = _Training(compute.fabric(), emit, job, supplies)
+    training.run()
+    return training.outcome()
 
-    saved = checkpoint.load(work)
-    start, seconds, resumed = 0, 0.0, 0
-    history = History(settings.steps)
-    if saved is not None:
-        method.load_state_dict(saved["method"])
-        optimizer.load_state_dict(saved["optimizer"])
-        start, seconds, resumed = saved["step"], saved["seconds"], saved["resumed"] + 1
-        history = History(settings.steps, saved["history"])
 
-    crops = UnlabelledCrops(volumes, settings.crop, method.requires.views, job.seed)
-    workers = 4 if fabric.device.type == "cuda" else 0
-    loader = crops.loader(
-        start * settings.batch, settings.steps * settings.batch, settings.batch, workers
-    )
-    began = saved_at = time.monotonic()
-    for step, sample in enumerate(loader, start=start):
-        progress = Progress(step, settings.steps)
-        seed_step(seed_from(job.seed, "step", step))
-        slots = range(step * settings.batch, (step + 1) * settings.batch)
-        generators = tuple(
-            torch.Generator().manual_seed(seed_from(job.seed, "method", slot)) for slot in slots
+def _train(fabric: Fabric, emit: Emit, job: PretrainJob, supplies: Supplies) -> None:
+    """Train as one of several processes; what comes of it is in the last checkpoint."""
+    training = _Training(fabric, emit, job, supplies)
+    training.run()
+    training.save(job.settings.steps)
+
+
+class _Training:
+    """The loop of one process; all processes together see each step's batch once."""
+
+    def __init__(self, fabric: Fabric, emit: Emit, job: PretrainJob, supplies: Supplies) -> None:
+        """Build everything, and go on from the newest checkpoint if there is one."""
+        settings = job.settings
+        self.fabric, self.emit, self.job, self.supplies = fabric, emit, job, supplies
+        self.method = build_method(job)
+        self.method.to(memory_format=torch.channels_last_3d)
+        optimizer = build_optimizer(self.method, settings.lr, settings.weight_decay, settings.betas)
+        self.model, self.optimizer = fabric.setup(self.method, optimizer)
+        self.model.train()
+        self.rate = LearningRate(
+            self.optimizer, settings.steps, settings.warmup_fraction, settings.min_lr
         )
-        views = tuple(
-            view.to(fabric.device, torch.float32, non_blocking=True).contiguous(
-                memory_format=torch.channels_last_3d
-            )
-            for view in sample["views"]
+        self.watch = FeatureWatch(self.method.encoder)
+        self.start, self.seconds, self.resumed, self.peak = 0, 0.0, 0, 0
+        points = None
+        saved = checkpoint.load(supplies.work)
+        if saved is not None:
+            self.method.load_state_dict(saved["method"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.start, self.seconds, self.peak = saved["step"], saved["seconds"], saved["peak"]
+            self.resumed = saved["resumed"] + (self.start < settings.steps)
+            points = saved["history"]
+        self.history = History(settings.steps, points, joint_mean(fabric))
+        self.began = self.saved_at = time.monotonic()
+
+    def run(self) -> None:
+        """Take every step that is left."""
+        fabric, settings, job = self.fabric, self.job.settings, self.job
+        rank, world = fabric.global_rank, fabric.world_size
+        crops = UnlabelledCrops(
+            self.supplies.volumes, settings.crop, self.method.requires.views, job.seed
         )
-        rate.set(step)
-        losses = model(Batch(views, progress, generators, tuple(sample["case"])))
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(losses.total)
-        method.before_update(progress)
-        norm = gradient_norm(method.parameters(), settings.clip_gradient)
-        optimizer.step()
-        method.after_step(progress)
-        history.add(step, {"loss": losses.total, **losses.terms, "gradient_norm": norm})
-        now = time.monotonic()
-        if history.at_point:
-            history.note(lr=float(optimizer.param_groups[0]["lr"]), **method.watch())
-            speed = (step + 1 - start) * settings.batch / (now - began)
-            note = f"{history.latest}, {speed:.1f} scans/s"
-            emit(Event(job.title, step + 1, settings.steps, note))
-            if now - saved_at > checkpoint_seconds and step + 1 < settings.steps:
-                check()
-                checkpoint.save(
-                    work,
-                    {
-                        "method": method.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "step": step + 1,
-                        "seconds": seconds + now - began,
-                        "resumed": resumed,
-                        "history": history.points,
-                    },
+        slots = StepSlots(self.start, settings.steps, settings.batch, rank, world)
+        loader = crops.loader(slots, workers=4 if fabric.device.type == "cuda" else 0)
+        for step, sample in enumerate(loader, start=self.start):
+            # Other processes drop other paths; the first one drops those of a process alone.
+            seed_step(seed_from(job.seed, "step", step, *([rank] if rank else [])))
+            losses, norm = self._step(Progress(step, settings.steps), sample)
+            self.history.add(step, {"loss": losses.total, **losses.terms, "gradient_norm": norm})
+            if self.history.at_point:
+                self._close_point(step + 1)
+        self._agree(due=True)
+
+    def _step(self, progress: Progress, sample: dict[str, Any]) -> tuple[Losses, Tensor]:
+        """Take one optimizer step; returns its losses and the gradient's norm before clipping."""
+        batch = Batch(
+            views=tuple(
+                view.to(self.fabric.device, torch.float32, non_blocking=True).contiguous(
+                    memory_format=torch.channels_last_3d
                 )
-                saved_at = now
-    check()
-    state = {name: value.detach().cpu().clone() for name, value in method.encoder_state().items()}
-    return Outcome(
-        state,
-        history.points,
-        seconds + time.monotonic() - began,
-        resumed,
-        settings.steps * settings.batch * method.requires.views,
-    )
+                for view in sample["views"]
+            ),
+            progress=progress,
+            generators=tuple(
+                torch.Generator().manual_seed(seed_from(self.job.seed, "method", slot))
+                for slot in sample["slot"].tolist()
+            ),
+            cases=tuple(sample["case"]),
+        )
+        self.rate.set(progress.step)
+        losses: Losses = self.model(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(losses.total)
+        self.method.before_update(progress)
+        norm = gradient_norm(self.method.parameters(), self.job.settings.clip_gradient)
+        self.optimizer.step()
+        self.method.after_step(progress)
+        return losses, norm
+
+    def _close_point(self, done: int) -> None:
+        """Note what belongs to a point of the history, show it, and save when it is time."""
+        settings = self.job.settings
+        rate = {"lr": float(self.optimizer.param_groups[0]["lr"])}
+        self.history.note(**{**rate, **self.method.watch(), **self.watch.figures()})
+        now = time.monotonic()
+        speed = (done - self.start) * settings.batch / (now - self.began)
+        note = f"{self.history.latest}, {speed:.1f} scans/s"
+        self.emit(Event(self.job.title, done, settings.steps, note))
+        due = now - self.saved_at > self.supplies.checkpoint_seconds and done < settings.steps
+        if self._agree(due):
+            self.save(done)
+            self.saved_at = now
+
+    def _agree(self, due: bool) -> bool:
+        """Follow the first process: is a checkpoint due, and is the claim still ours?"""
+        word = "due" if due else ""
+        if due and self.fabric.global_rank == 0:
+            try:
+                self.supplies.check()
+            except ClaimLost as lost:
+                word = str(lost)
+        if self.fabric.world_size > 1:
+            word = self.fabric.broadcast(word)
+        if word not in ("due", ""):
+            raise ClaimLost(word)
+        return word == "due"
+
+    def save(self, done: int) -> None:
+        """Write a checkpoint, from the first process."""
+        if self.fabric.global_rank:
+            return
+        self.peak = max(self.peak, peak_bytes(self.fabric.device.type) or 0)
+        checkpoint.save(
+            self.supplies.work,
+            {
+                "method": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": done,
+                "seconds": self.seconds + time.monotonic() - self.began,
+                "resumed": self.resumed,
+                "peak": self.peak,
+                "history": self.history.points,
+            },
+        )
+
+    def outcome(self) -> Outcome:
+        """Return what the finished training hands on."""
+        settings = self.job.settings
+        state = self.method.encoder_state()
+        return Outcome(
+            state={name: value.detach().cpu().clone() for name, value in state.items()},
+            history=self.history.points,
+            seconds=self.seconds + time.monotonic() - self.began,
+            resumed=self.resumed,
+            samples=settings.steps * settings.batch * self.method.requires.views,
+            negatives=self.method.negatives(settings.batch),
+            peak_bytes=max(self.peak, peak_bytes(self.fabric.device.type) or 0) or None,
+        )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, distributed
+from torch.autograd.function import once_differentiable
 
 
 def world() -> int:
@@ -20,14 +23,33 @@ def rank() -> int:
 def gather(rows: Tensor) -> Tensor:
     """Join the rows ``(B, ...)`` of all processes to ``(world * B, ...)``, in order of rank.
 
-    The gradient of every process's loss flows back to the process that computed a row, so that the
-    mean over processes of losses on local anchors has the gradient of one loss on the whole batch.
+    B is the same on all. The gradient of every process's loss flows back to the process that
+    computed a row, so that the mean over processes of losses on local anchors has the gradient of
+    one loss on the whole batch.
     """
-    if world() == 1:
-        return rows
-    from torch.distributed.nn.functional import all_gather
+    return rows if world() == 1 else cast(Tensor, _Gather.apply(rows.contiguous()))
 
-    return torch.cat(list(all_gather(rows.contiguous())))
+
+class _Gather(torch.autograd.Function):
+    """Gather rows; backward, sum the gradients that all processes have for this one's rows.
+
+    Of public collectives, which every backend has. Torch's own differentiable gather is deprecated
+    in 2.14, what is to replace it is not public, and on gloo it returns gradients in a wrong order
+    where they are not contiguous.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(world())]
+        distributed.all_gather(parts, rows)
+        return torch.cat(parts)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total)
+        return total.chunk(world())[rank()]
 
 
 @torch.no_grad()

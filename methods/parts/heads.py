@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
@@ -76,39 +76,47 @@ class ProjectionHead(nn.Module):
             return functional.linear(code, functional.normalize(self.last.weight.float(), dim=-1))
 
 
-class Distilled(NamedTuple):
-    """What :class:`TokenHeads` makes of a feature map."""
+class MeanHead(nn.Module):
+    """One head on the mean of a feature map (DINO)."""
 
-    patch_logits: Tensor
-    """``(B, k, out)``"""
-    global_logits: Tensor
-    """``(B, out)``"""
-    global_token: Tensor
-    """``(B, c)``"""
-
-
-class TokenHeads(nn.Module):
-    """LayerNorm over a feature map's tokens, and one head each for patches and their mean."""
+    outputs = ("global",)
 
     def __init__(self, channels: int, hidden: int, bottleneck: int, out: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels, eps=1e-6)
-        self.patch = ProjectionHead(channels, hidden, bottleneck, out)
         self.whole = ProjectionHead(channels, hidden, bottleneck, out)
 
-    def forward(self, feature: Tensor, chosen: Tensor | None = None) -> Distilled:
+    def forward(self, feature: Tensor) -> dict[str, Tensor]:
+        """Project ``feature`` ``(B, c, d, h, w)`` to logits ``global`` ``(B, out)``."""
+        return {"global": self.whole(feature.mean(dim=(2, 3, 4)))}
+
+
+class TokenHeads(nn.Module):
+    """LayerNorm over a feature map's tokens, and a head each for patches and their mean.
+
+    ``shared``: both are the same head, as in iBOT's published runs.
+    """
+
+    outputs = ("patch", "global")
+
+    def __init__(
+        self, channels: int, hidden: int, bottleneck: int, out: int, shared: bool = False
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+        self.patch = ProjectionHead(channels, hidden, bottleneck, out)
+        self.whole = self.patch if shared else ProjectionHead(channels, hidden, bottleneck, out)
+
+    def forward(self, feature: Tensor, chosen: Tensor | None = None) -> dict[str, Tensor]:
         """Project ``feature`` ``(B, c, d, h, w)``.
 
         ``chosen`` ``(B, k)`` holds the flat indices of the tokens whose patch logits are wanted;
         None is all of them. The global token is always the mean over all.
+
+        Returns:
+            Logits ``patch`` ``(B, k, out)`` and ``global`` ``(B, out)``.
         """
         tokens = self.norm(feature.flatten(2).transpose(1, 2))
         mean = tokens.mean(dim=1)
         if chosen is not None:
             tokens = tokens.take_along_dim(chosen.unsqueeze(-1), dim=1)
-        return Distilled(self.patch(tokens), self.whole(mean), mean)
-
-    def freeze_last_layers(self) -> None:
-        """Drop the gradients of both last layers, so that the optimizer passes over them."""
-        self.patch.last.weight.grad = None
-        self.whole.last.weight.grad = None
+        return {"patch": self.patch(tokens), "global": self.whole(mean)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medssl_bench.errors import BenchError
 
@@ -83,6 +83,13 @@ class BlockMasking:
         for axis in (1, 2, 3):
             mask = mask.repeat_interleave(times, dim=axis)
         return mask
+
+
+def mask_token(encoder: Encoder, std: float) -> nn.Parameter:
+    """Return a learnable vector for hidden patches, drawn from a truncated normal of ``std``."""
+    token = nn.Parameter(torch.empty(encoder.mask_channels))
+    nn.init.trunc_normal_(token, std=std)
+    return token
 
 
 def positions(mask: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ def row(
         "method": "scratch",
         "backbone": "swin_tiny",
         "corpus": None,
+        "corpus_size": None,
+        "pretrain_crop": None,
         "pretraining": "none",
         "pretrain_seed": None,
         "profile": "demo",
@@ -84,7 +86,11 @@ def test_one_run_has_no_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["backbone", "corpus", "pretraining", "pretrain_seed", "profile", "protocol"]
+    "name",
+    [
+        *("backbone", "corpus", "corpus_size", "pretrain_crop", "pretraining", "pretrain_seed"),
+        *("profile", "protocol"),
+    ],
 )
 def test_rows_never_mix(name: str) -> None:
     found = board(row(dice=0.2), row(dice=0.8, **{name: 7}))

@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from medssl_bench.method import Batch, Progress
+from medssl_bench.methods.parts.decoder import Decoder
 from medssl_bench.networks.encoder import Encoder, Level
 
 
@@ -59,11 +61,33 @@ def make_batch() -> Callable[..., Batch]:
         step: int = 0,
         steps: int = 500,
         channels: int = 1,
+        grain: int = 1,
     ) -> Batch:
+        """Crops of random cubes of ``grain`` voxels; coarse ones tell an encoder's tokens apart."""
         source = torch.Generator().manual_seed(1000 + step)
-        shape = (samples, channels, side, side, side)
+        cubes = side // grain
+        shape = (samples, channels, cubes, cubes, cubes)
         crops = tuple(torch.rand(shape, generator=source) for _ in range(views))
+        for axis in (2, 3, 4):
+            crops = tuple(crop.repeat_interleave(grain, dim=axis) for crop in crops)
         generators = tuple(torch.Generator().manual_seed(seed + i) for i in range(samples))
         return Batch(crops, Progress(step, steps), generators)
 
     return build
+
+
+@pytest.fixture
+def rebuild() -> Callable[[Decoder, Tensor], Tensor]:
+    """SwinUNETR's decoder as published, step by step, from a decoder's weights alone."""
+
+    def of(decoder: Decoder, volume: Tensor) -> Tensor:
+        for conv in decoder.convs:
+            volume = functional.conv3d(volume, conv.weight, padding=1)
+            mean = volume.mean(dim=(2, 3, 4), keepdim=True)
+            variance = (volume - mean).square().mean(dim=(2, 3, 4), keepdim=True)
+            volume = (volume - mean) / (variance + 1e-5).sqrt()
+            volume = torch.where(volume > 0, volume, 0.01 * volume)
+            volume = functional.interpolate(volume, scale_factor=2, mode="trilinear")
+        return functional.conv3d(volume, decoder.project.weight, decoder.project.bias)
+
+    return of

@@ -31,8 +31,10 @@ def build(name: str, backbone: str, seed: int = 0, crop: tuple[int, int, int] = 
 
 def batch_for(method: Method, step: int = 0, steps: int = 4) -> Batch:
     source = torch.Generator().manual_seed(step)
-    views = tuple(torch.rand(1, 1, *CROP, generator=source) for _ in range(method.requires.views))
-    return Batch(views, Progress(step, steps), (torch.Generator().manual_seed(step),))
+    shape = (max(1, method.requires.min_batch), 1, *CROP)
+    views = tuple(torch.rand(shape, generator=source) for _ in range(method.requires.views))
+    generators = tuple(torch.Generator().manual_seed(step + i) for i in range(shape[0]))
+    return Batch(views, Progress(step, steps), generators)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -62,7 +64,7 @@ def test_settings_are_frozen_and_validated(name):
     if dataclasses.fields(config):
         first = dataclasses.fields(config)[0].name
         with pytest.raises(ValidationError):
-            TypeAdapter(config).validate_python({first: "not a number"})
+            TypeAdapter(config).validate_python({first: object()})
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(config(), first, 0)
 

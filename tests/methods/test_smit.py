@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from medssl_bench.errors import BenchError
-from medssl_bench.method import Progress
 from medssl_bench.methods.smit import SMIT
 from medssl_bench.networks.encoder import Level
 
@@ -134,7 +133,7 @@ def test_heads_have_the_published_shape(tiny_encoder):
         shapes = [tuple(p.shape) for p in head.parameters()]
         assert shapes[::2] == [(2048, 6), (2048, 2048), (256, 2048), (8192, 256)]
     assert method.heads.norm.eps == 1e-6
-    assert torch.equal(method.mask_token, torch.zeros(4))
+    assert 0 < method.mask_token.abs().max() < 0.1
 
 
 def test_the_patch_term_sees_masked_tokens_only(build, make_batch):
@@ -171,86 +170,6 @@ def test_the_student_is_masked_and_the_teacher_is_not(build, make_batch):
     assert calls == {"student": [3], "teacher": [1]}
 
 
-def test_the_teacher_starts_as_the_student(build):
-    method = build()
-    for name, value in method.encoder.state_dict().items():
-        assert torch.equal(method.teacher["encoder"].state_dict()[name], value)
-    for name, value in method.heads.state_dict().items():
-        assert torch.equal(method.teacher["heads"].state_dict()[name], value)
-
-
-def test_the_teacher_stays_in_eval_mode_and_drops_nothing(build, make_batch):
-    method = build(drop=0.5).train()
-    assert method.encoder.drop.training
-    assert not any(module.training for module in method.teacher.modules())
-    image = make_batch().views[0]
-    first = method.teacher["encoder"](image)["deep"]
-    assert torch.equal(method.teacher["encoder"](image)["deep"], first)
-    assert not torch.equal(method.encoder(image)["deep"], method.encoder(image)["deep"])
-
-
-def test_schedules_follow_the_global_step(build):
-    method = build()
-    assert method.momentum(Progress(0, 1000)) == pytest.approx(0.996)
-    assert method.momentum(Progress(500, 1000)) == pytest.approx(0.998)
-    assert method.momentum(Progress(999, 1000)) == pytest.approx(1.0, abs=1e-7)
-    assert method.temperature(Progress(0, 1000)) == 0.04
-    assert method.temperature(Progress(60, 1000)) == 0.07
-    assert method.temperature(Progress(999, 1000)) == 0.07
-
-
-def test_after_k_steps_the_teacher_is_the_average_of_the_students(build):
-    method = build()
-    weights = [method.encoder.tokens.weight.detach().double().clone()]
-    steps = 6
-    for step in range(steps):
-        with torch.no_grad():
-            method.encoder.tokens.weight.normal_()
-        weights.append(method.encoder.tokens.weight.detach().double().clone())
-        method.after_step(Progress(step, steps))
-    momenta = [1 - 0.004 * (math.cos(math.pi * step / steps) + 1) / 2 for step in range(steps)]
-    expected = weights[0] * math.prod(momenta)
-    for step in range(steps):
-        share = (1 - momenta[step]) * math.prod(momenta[step + 1 :])
-        expected = expected + share * weights[step + 1]
-    mine = method.teacher["encoder"].tokens.weight.double()
-    torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_last_layers_are_frozen_for_one_epochs_share(build, make_batch):
-    method = build()
-    optimizer = torch.optim.AdamW(method.parameters(), lr=0.1)
-    start = {name: p.detach().clone() for name, p in method.heads.named_parameters()}
-    moved = []
-    for step in (0, 1, 2, 3):
-        batch = make_batch(views=2, step=step, steps=1000)
-        optimizer.zero_grad()
-        method(batch).total.backward()
-        method.before_update(batch.progress)
-        optimizer.step()
-        method.after_step(batch.progress)
-        now = dict(method.heads.named_parameters())
-        moved.append({name for name, value in start.items() if not torch.equal(now[name], value)})
-    last = {"patch.last.weight", "whole.last.weight"}
-    assert [bool(names & last) for names in moved] == [False, False, True, True]
-    assert "patch.mlp.0.weight" in moved[0]
-    assert last <= moved[3]
-
-
-@pytest.mark.parametrize("transfer", ["student", "teacher"])
-def test_what_transfers_is_the_named_network_bit_for_bit(build, transfer):
-    method = build(transfer=transfer)
-    with torch.no_grad():
-        method.encoder.tokens.weight.normal_()
-    network = method.encoder if transfer == "student" else method.teacher["encoder"]
-    other = method.teacher["encoder"] if transfer == "student" else method.encoder
-    state = method.encoder_state()
-    assert state.keys() == method.encoder.state_dict().keys()
-    for name, value in network.state_dict().items():
-        assert torch.equal(state[name], value)
-    assert not torch.equal(state["tokens.weight"], other.tokens.weight)
-
-
 def test_the_same_seed_gives_the_same_loss(build, make_batch):
     method = build()
     unsettle(method)
@@ -258,67 +177,6 @@ def test_the_same_seed_gives_the_same_loss(build, make_batch):
     torch.manual_seed(123)
     assert torch.equal(method(make_batch(views=2, seed=7)).total, first)
     assert not torch.equal(method(make_batch(views=2, seed=8)).total, first)
-
-
-def advance(method: SMIT, optimizer, make_batch, steps: range) -> list[float]:
-    losses = []
-    for step in steps:
-        batch = make_batch(views=2, seed=step, step=step, steps=8)
-        optimizer.zero_grad()
-        loss = method(batch).total
-        loss.backward()
-        method.before_update(batch.progress)
-        optimizer.step()
-        method.after_step(batch.progress)
-        losses.append(loss.item())
-    return losses
-
-
-def test_a_resumed_run_repeats_the_rest_exactly(build, make_batch):
-    whole = build()
-    optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-2)
-    advance(whole, optimizer, make_batch, range(4))
-    saved = copy.deepcopy((whole.state_dict(), optimizer.state_dict()))
-    expected = advance(whole, optimizer, make_batch, range(4, 8))
-
-    resumed = build(seed=99)
-    again = torch.optim.AdamW(resumed.parameters(), lr=1e-2)
-    resumed.load_state_dict(saved[0])
-    again.load_state_dict(saved[1])
-    assert advance(resumed, again, make_batch, range(4, 8)) == expected
-    for name, value in whole.state_dict().items():
-        assert torch.equal(resumed.state_dict()[name], value), name
-    assert not torch.equal(whole.patch_centre.value, torch.zeros(20))
-
-
-def test_watch_reports_schedules_and_signs_of_collapse(build, make_batch):
-    method = build()
-    assert method.watch() == {}
-    method(make_batch(views=2, step=15))
-    seen = method.watch()
-    assert seen["teacher_temperature"] == pytest.approx(0.055)
-    assert seen["ema_momentum"] == pytest.approx(method.momentum(Progress(15, 500)))
-    assert 0 <= seen["teacher_entropy"] <= math.log(20)
-    assert 0 <= seen["teacher_patch_entropy"] <= math.log(20)
-    assert seen["feature_std"] > 0
-    batch = make_batch(views=2)
-    batch.views = (torch.zeros_like(batch.views[0]),) * 2
-    method.masking = type(method.masking)((2, 2, 2), 16, 8)
-    method(batch)
-    assert method.watch()["feature_std"] == pytest.approx(0, abs=1e-6)
-
-
-def test_bf16_autocast_changes_little_and_trains(build, make_batch):
-    method = build()
-    unsettle(method)
-    exact = method(make_batch(views=2))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = method(make_batch(views=2))
-    assert rough.total.dtype == torch.float32
-    for name, value in exact.terms.items():
-        assert rough.terms[name].item() == pytest.approx(value.item(), rel=0.05)
-    rough.total.backward()
-    assert all(p.grad is not None for p in method.encoder.parameters())
 
 
 def test_a_backbone_without_the_token_stride_is_refused(tiny_encoder):

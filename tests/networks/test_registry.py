@@ -16,7 +16,14 @@ def _millions(name: str, **options: object) -> float:
     return sum(p.numel() for p in network.parameters()) / 1e6
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.fixture(params=BACKBONES)
+def name(request: pytest.FixtureRequest) -> str:
+    """Each backbone whose library is installed."""
+    if request.param == "resenc_l":
+        pytest.importorskip("dynamic_network_architectures")
+    return str(request.param)
+
+
 def test_listed_facts_are_those_of_the_network(name: str) -> None:
     info = BACKBONES[name].info
     with torch.device("meta"):
@@ -24,8 +31,9 @@ def test_listed_facts_are_those_of_the_network(name: str) -> None:
     assert _millions(name) == pytest.approx(info["params_m"], abs=0.005)
     assert encoder.total_stride == info["total_stride"] == info["crop_multiple"]
     assert bool(encoder.mask_channels) == info["mask_input"]
-    assert len(encoder.config.depths) == info["stages"]
-    assert encoder.config.window == info["window"]
+    if info["family"] == "swin":
+        assert len(encoder.config.depths) == info["stages"]
+        assert encoder.config.window == info["window"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,6 @@ def test_encoder_alone_counts_as_published() -> None:
     assert counts == [10_565_632, 10_573_408]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
 def test_levels_have_the_declared_shape(name: str) -> None:
     with torch.device("meta"):
         encoder = build_encoder(name, in_channels=2).eval()

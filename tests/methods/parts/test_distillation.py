@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medssl_bench.methods.parts.distillation import Centre, cross_entropy, entropy
+from medssl_bench.methods.parts.distillation import Centre, cross_entropy, entropy, other_view
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -69,6 +69,15 @@ def test_accumulated_batches_enter_the_centre_as_one():
     torch.testing.assert_close(once.value, twice.value)
 
 
+def test_drift_is_the_length_of_the_last_move():
+    centre = Centre(2, momentum=0.9)
+    assert centre.drift == 0
+    for logits, length in (([3.0, 4.0], 0.5), ([0.3, 0.4], 0.0), ([0.3, 9.4], 0.9)):
+        centre(torch.tensor([logits]), 0.04)
+        centre.update()
+        assert centre.drift.item() == pytest.approx(length, abs=1e-6)
+
+
 def test_an_update_without_outputs_changes_nothing():
     centre = Centre(4, 0.9)
     centre.value.fill_(1.0)
@@ -88,6 +97,11 @@ def test_targets_carry_no_gradient_and_are_float32():
 def test_entropy_is_zero_for_certainty_and_log_n_for_ignorance():
     probabilities = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
     assert entropy(probabilities).tolist() == pytest.approx([0.0, math.log(4)])
+
+
+def test_the_other_view_of_a_crop_is_that_of_its_scan():
+    first, second = torch.rand(2, 3, 5)
+    assert torch.equal(other_view(torch.cat((first, second))), torch.cat((second, first)))
 
 
 RANK = """

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medssl_bench.errors import BenchError
-from medssl_bench.methods.parts.heads import ProjectionHead, TokenHeads, VoxelHead
+from medssl_bench.methods.parts.heads import MeanHead, ProjectionHead, TokenHeads, VoxelHead
 from medssl_bench.networks.encoder import Level
 
 
@@ -90,11 +90,33 @@ def test_chosen_tokens_equal_the_same_tokens_of_all():
     for sample in range(2):
         for place, token in enumerate(chosen[sample].tolist()):
             torch.testing.assert_close(
-                some.patch_logits[sample, place], everything.patch_logits[sample, token]
+                some["patch"][sample, place], everything["patch"][sample, token]
             )
-    assert torch.equal(some.global_logits, everything.global_logits)
+    assert torch.equal(some["global"], everything["global"])
     tokens = feature.flatten(2).transpose(1, 2)
     normed = (tokens - tokens.mean(-1, keepdim=True)) / (
         tokens.var(-1, keepdim=True, unbiased=False) + 1e-6
     ).sqrt()
-    torch.testing.assert_close(some.global_token, normed.mean(1))
+    torch.testing.assert_close(some["global"], heads.whole(normed.mean(1)))
+
+
+def test_a_shared_head_projects_patches_and_their_mean_alike():
+    torch.manual_seed(0)
+    feature = torch.randn(2, 6, 1, 1, 1)  # of one token, which is its own mean
+    shared, separate = TokenHeads(6, 8, 4, 7, shared=True), TokenHeads(6, 8, 4, 7)
+    logits = shared(feature)
+    torch.testing.assert_close(logits["patch"][:, 0], logits["global"])
+    logits = separate(feature)
+    assert not torch.allclose(logits["patch"][:, 0], logits["global"], atol=1e-3)
+    head = sum(p.numel() for p in separate.patch.parameters())
+    count = [sum(p.numel() for p in heads.parameters()) for heads in (shared, separate)]
+    assert count == [12 + head, 12 + 2 * head]
+
+
+def test_mean_head_projects_the_mean_of_a_map():
+    torch.manual_seed(0)
+    head = MeanHead(6, 8, 4, 7)
+    feature = torch.randn(2, 6, 3, 2, 1)
+    mean = torch.stack([feature[..., x, y, 0] for x in range(3) for y in range(2)]).sum(0) / 6
+    torch.testing.assert_close(head(feature), {"global": head.whole(mean)})
+    assert head(feature).keys() == set(head.outputs)

@@ -1,0 +1,40 @@
+"""``bench pretrain``: only the pretraining, for later runs to start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from medssl_bench.cli.options import planning
+
+EPILOG = """\b
+Examples:
+  bench pretrain --methods simmim,smit --corpus folder:/scans/unlabelled
+  bench pretrain --methods all --profile demo --dry-run
+  bench pretrain --methods smit --crop 128 --corpus-size 3000 --devices 4
+
+\b
+`bench run` with the same methods and settings starts from what is recorded here.
+Exit codes: 0 done, 1 a pretraining failed, 2 wrong usage (nothing started).
+"""
+
+
+@click.command("pretrain", epilog=EPILOG, short_help="Run only the pretraining.")
+@click.option("--methods", required=True, help="A,B | all | family:mim | a wildcard")
+@planning
+def command(
+    workers: int, dry_run: bool, calibrate: bool, as_json: bool, plain: bool, **options: Any
+) -> int:
+    """Pretrain every method asked for that is not recorded yet, and record its encoder."""
+    from medssl_bench.api import make_plan
+    from medssl_bench.cli.planned import carry_out
+
+    return carry_out(
+        *make_plan(tasks=(), **options),
+        workers=workers,
+        dry_run=dry_run,
+        calibrate=calibrate,
+        as_json=as_json,
+        plain=plain,
+    )

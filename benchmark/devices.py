@@ -1,0 +1,126 @@
+"""One pretraining on several devices: a process for each, under Fabric's DDP."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from medssl_bench.claims import ClaimLost
+from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.progress import Emit, Relay
+from medssl_bench.registry import load_plugins
+from medssl_bench.training import Compute
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_TOLD = (BenchError, CaseError, ClaimLost)
+"""Faults whose message says all; any other travels as a traceback."""
+
+
+def run_on_devices(
+    compute: Compute,
+    plugins: Sequence[Path],
+    emit: Emit,
+    target: Callable[..., None],
+    *words: Any,
+) -> None:
+    """Call ``target(fabric, emit, *words)`` in ``compute.devices`` processes and wait for them.
+
+    ``target`` and ``words`` are pickled, and unpickled after ``plugins`` are loaded in each
+    process. Only the first process's events are shown. Raises what a process raised.
+    """
+    from lightning_fabric.plugins.environments.lightning import find_free_network_port
+    from torch.multiprocessing.spawn import ProcessException, spawn
+
+    context = get_context("spawn")
+    events, faults = context.Queue(), context.Queue()
+    task = pickle.dumps((compute, target, words))
+    port = find_free_network_port()
+    with Relay(events, emit):
+        try:
+            spawn(
+                _process,
+                args=(compute.devices, port, tuple(plugins), task, events, faults),
+                nprocs=compute.devices,
+            )
+        except ProcessException:
+            if faults.empty():
+                raise
+            raise faults.get() from None
+
+
+def _process(
+    rank: int,
+    count: int,
+    port: int,
+    plugins: Sequence[Path],
+    task: bytes,
+    events: Any,
+    faults: Any,
+) -> None:
+    """Entry of each process."""
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "NODE_RANK": "0",
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+    }
+    load_plugins(plugins)
+    compute, target, words = pickle.loads(task)
+    torch.set_num_threads(compute.threads)
+    # A 1^3 kernel's gradient has other strides, but the same order in memory.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+    emit = _silent if rank else events.put
+    try:
+        target(_fabric(compute), emit, *words)
+    except _TOLD as error:
+        faults.put(error)
+        faults.close()
+        faults.join_thread()
+        raise
+
+
+def _fabric(compute: Compute) -> Fabric:
+    """Join this process to the others."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
+    compute.settle()
+    fabric = Fabric(
+        accelerator=compute.device,
+        devices=compute.devices,
+        precision=compute.precision,
+        # A method may leave parts of an encoder without gradient: norms of levels it does not use.
+        strategy=DDPStrategy(find_unused_parameters=True),
+        plugins=[LightningEnvironment()],
+    )
+    fabric.launch()
+    return fabric
+
+
+def _silent(_: object) -> None:
+    """Show nothing: what the other processes would say, the first one says."""
+
+
+def joint_mean(fabric: Fabric) -> Callable[[Tensor], Tensor] | None:
+    """Return what turns a process's mean into that of all processes; None where there is one."""
+    if fabric.world_size == 1:
+        return None
+
+    def mean(value: Tensor) -> Tensor:
+        joint = fabric.all_reduce(value, reduce_op="mean")
+        assert isinstance(joint, Tensor)
+        return joint
+
+    return mean

@@ -1,0 +1,54 @@
+"""Signs of collapse while an encoder is pretrained: do its features still tell crops apart?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medssl_bench.networks.encoder import Encoder
+
+ROWS = 64
+"""Crops that a figure is taken over, at most."""
+COLLAPSED = 1e-3
+"""A ``feature_std`` below this counts as collapse; an untrained encoder has 10 to 100 times it."""
+
+
+class FeatureWatch:
+    """Remembers the encoder's pooled coarsest features of the latest crops it trained on."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        """Listen to ``encoder``; a teacher's copy of it is not listened to."""
+        self._level = encoder.levels[-1].name
+        self._rows: list[Tensor] = []
+        encoder.register_forward_hook(self._note)
+
+    def _note(self, module: Encoder, _: Any, features: dict[str, Tensor]) -> None:
+        if module.training:
+            pooled = features[self._level].detach().float().mean((2, 3, 4))
+            self._rows = [*self._rows, *pooled][-ROWS:]
+
+    def figures(self) -> dict[str, float]:
+        """Return what the crops since the last call say, and forget them.
+
+        ``feature_std``: standard deviation over crops of features scaled to length 1, times the
+        root of their number: 1 where they point anywhere, 0 where all are the same (Chen and He,
+        SimSiam, CVPR 2021, section 4.1). Fewer than two crops say nothing.
+        """
+        rows, self._rows = self._rows, []
+        if len(rows) < 2:
+            return {}
+        return {"feature_std": feature_std(torch.stack(rows))}
+
+
+def feature_std(features: Tensor) -> float:
+    """Return the spread of directions of ``features`` ``(crops, channels)``, in [0, 1]."""
+    unit = torch.nn.functional.normalize(features, dim=1)
+    return float(unit.std(dim=0, unbiased=False).mean() * features.shape[1] ** 0.5)
+
+
+def collapsed(history: list[dict[str, Any]]) -> bool | None:
+    """Tell from a history's last figure whether features collapsed; None where none was taken."""
+    figures = [point["feature_std"] for point in history if "feature_std" in point]
+    return figures[-1] < COLLAPSED if figures else None
