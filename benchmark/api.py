@@ -38,7 +38,7 @@ class Run:
 
 def make_plan(
     methods: Words,
-    tasks: Words,
+    tasks: Words | None,
     shots: Words = "full",
     *,
     profile: str | None = None,
@@ -60,7 +60,7 @@ def make_plan(
 ) -> tuple[Plan, Path, Path]:
     """Validate a request; returns the plan, the results folder and the cache folder.
 
-    Without tasks it is a plan of pretraining alone. ``crop`` is the side of the cubic crops of
+    ``tasks=None`` plans pretraining alone. ``crop`` is the side of the cubic crops of
     pretraining and fine-tuning in voxels; ``devices`` share each pretraining. ``data`` is a folder,
     a mapping task -> folder, or a list of what ``--data`` takes.
 
@@ -104,8 +104,8 @@ def make_plan(
     threads = max(1, torch.get_num_threads() // (devices if where == "cpu" else 1))
     compute = Compute(where, resolve_precision(chosen.precision, where), threads, devices)
     root = Path(results) if results is not None else workspace.results
-    specs = _split(tasks)
-    own = load_tasks(specs) if specs else []
+    specs = () if tasks is None else _split(tasks)
+    own = [] if tasks is None else load_tasks(specs)
     names = {*registered.entries(), *(task.name for task in own)}
     request = Request(
         methods=_split(methods),
@@ -162,7 +162,7 @@ def pretrain(methods: Words, *, workers: int = 1, emit: Emit | None = None, **op
     Raises:
         BenchError: Wrong use; nothing was started.
     """
-    plan, root, cache = make_plan(methods, (), **options)
+    plan, root, cache = make_plan(methods, None, **options)
     return execute(plan, root, cache, workers, emit)
 
 

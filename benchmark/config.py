@@ -38,6 +38,10 @@ class PretrainSettings(_Model):
     clip_gradient: float | None = Field(None, gt=0)
     """Largest total gradient norm; the paper states no clipping."""
     drop_path: float = Field(0.0, ge=0, lt=1)
+    probe: str | None = None
+    """A task whose training cases a kNN probe of the encoder's features is taken on meanwhile."""
+    probe_every: int = Field(1000, ge=1)
+    """Steps between probes."""
 
 
 class Augmentation(_Model):

@@ -98,7 +98,7 @@ def find_sources(
 
 
 def _find_source(asked: str, request: Request) -> tuple[str, Source]:
-    from medssl_bench.plan import method_config
+    from medssl_bench.keys import method_config
 
     kind = registry.methods.load(asked)
     word, colon, argument = asked.partition(":")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from medssl_bench import registry
 from medssl_bench.config import Settings
 from medssl_bench.digest import digest, seed_from
 from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_digest
 from medssl_bench.errors import BenchError
+from medssl_bench.keys import method_config, pretrain_job, protocol_digest
 from medssl_bench.record import Cell
 from medssl_bench.validation import check_cases, raise_errors
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from medssl_bench.store import Store
     from medssl_bench.task import Case, Corpus, Task
     from medssl_bench.training import Compute
-
-PLAN_VERSION = 1
-"""Part of every protocol; raised when the harness itself would give other results."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +100,8 @@ class Plan:
     pretrained: frozenset[str]
     """Keys of pretrainings and imports that are already recorded."""
     warnings: tuple[str, ...]
+    probe: PlannedTask | None = None
+    """What pretraining is followed by (``pretrain.probe``); only its training cases are used."""
     imports: Mapping[str, ImportJob] = field(default_factory=dict)
     """Encoders taken from files in place of pretraining, by key."""
 
@@ -173,7 +173,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         corpus, notes = _find_corpus(request.settings)
         warnings += notes
     jobs = {
-        name: _pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
+        name: pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
     }
     imports: dict[str, ImportJob] = {}
     for name, source in sources.items():
@@ -199,7 +199,20 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         pretrained=frozenset(job.key for job in starts.values() if store.has_pretraining(job.key)),
         warnings=tuple(warnings),
         imports={job.key: job for job in imports.values()},
+        probe=_find_probe(request) if jobs else None,
     )
+
+
+def _find_probe(request: Request) -> PlannedTask | None:
+    """Find the training cases of ``pretrain.probe``."""
+    from medssl_bench.tasks import load_tasks
+
+    if request.settings.pretrain.probe is None:
+        return None
+    (task,) = load_tasks((request.settings.pretrain.probe,))
+    _check_channels(["pretrain.probe"], [task])
+    found, _ = _find_task(task, request.data)
+    return replace(found, cases=tuple(case for case in found.cases if case.pool == "train"))
 
 
 def _names(known: registry.Registry, patterns: Sequence[str]) -> list[str]:
@@ -235,33 +248,6 @@ def _check_method_settings(settings: Settings) -> None:
     for name, values in settings.methods.items():
         registry.methods.entry(name)
         method_config(name, values)
-
-
-def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Validate changes to a method's Config and return the whole of it.
-
-    Raises:
-        BenchError: An unknown key (the nearest is offered) or a value of the wrong type.
-    """
-    from dataclasses import fields
-
-    from pydantic import TypeAdapter, ValidationError
-
-    from medssl_bench.errors import did_you_mean
-
-    kind = registry.methods.load(name).Config
-    known = [item.name for item in fields(kind)]
-    for key in values:
-        if key not in known:
-            path = f"methods.{name}.{key}"
-            near = did_you_mean(path, [f"methods.{name}.{item}" for item in known])
-            raise BenchError(f"unknown setting {path!r}.{near}")
-    try:
-        return asdict(TypeAdapter(kind).validate_python(dict(values)))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BenchError(f"setting methods.{name}.{where}: {first['msg']}") from None
 
 
 def _check_crops(settings: Settings, tasks: Sequence[Task], own: str | None = None) -> None:
@@ -358,78 +344,6 @@ def _case_digest(case: Case) -> str:
     return digest([case.id, case.pool, case.group, images, of(case.label)])
 
 
-def _pretrain_job(
-    name: str, settings: Settings, corpus: PlannedCorpus, compute: Compute
-) -> PretrainJob:
-    from medssl_bench.stages.pretrain import PretrainJob
-
-    kind = registry.methods.load(name)
-    if settings.pretrain.batch < kind.requires.min_batch:
-        raise BenchError(
-            f"{name} needs a batch of at least {kind.requires.min_batch};"
-            f" pretrain.batch is {settings.pretrain.batch}"
-        )
-    if settings.pretrain.batch % compute.devices:
-        raise BenchError(
-            f"pretrain.batch {settings.pretrain.batch} cannot be shared by {compute.devices}"
-            " devices; choose a multiple of their number"
-        )
-    config = method_config(name, settings.methods.get(name, {}))
-    backbone = registry.backbones.entry(settings.backbone).info
-    versions = {
-        "plan": PLAN_VERSION,
-        "method": kind.version,
-        "backbone": int(backbone.get("version", 1)),
-        "corpus": corpus.corpus.version,
-        "preprocessing": _preprocessing_version(),
-    }
-    decides = {
-        "method": name,
-        "config": config,
-        "backbone": settings.backbone,
-        "corpus": corpus.digest,
-        "settings": settings.pretrain.model_dump(mode="json"),
-        "precision": compute.precision,
-        "seed": settings.pretrain_seed,
-        "versions": versions,
-    }
-    job = PretrainJob(
-        key=digest(decides),
-        method=name,
-        config=config,
-        backbone=settings.backbone,
-        corpus=corpus.corpus.name,
-        corpus_digest=corpus.digest,
-        settings=settings.pretrain,
-        seed=settings.pretrain_seed,
-        versions=versions,
-    )
-    _check_method(job)
-    return job
-
-
-def _check_method(job: PretrainJob) -> None:
-    """Have the method refuse a crop, backbone or setting of its own now, not after preparation."""
-    import torch
-
-    from medssl_bench.stages.pretrain import build_method
-
-    try:
-        with torch.device("meta"):  # shapes only, no memory
-            build_method(job)
-    except BenchError:
-        raise
-    except Exception:
-        # A plugin's method may need real numbers to be built; its faults are told when it runs.
-        return
-
-
-def _preprocessing_version() -> str:
-    from medssl_bench.data.entry import VERSION
-
-    return str(VERSION)
-
-
 def _plan_cell(
     method: str,
     starts: Mapping[str, PretrainJob | ImportJob],
@@ -455,29 +369,3 @@ def _plan_cell(
         protocol=protocol_digest(found, settings, compute.precision, backbone),
     )
     return PlannedCell(cell, drawn, steps, settings.finetune.epochs_of(steps, len(drawn.train)))
-
-
-def protocol_digest(found: PlannedTask, settings: Settings, precision: str, backbone: str) -> str:
-    """Digest of everything that decides a result and is not a field of the cell."""
-    from medssl_bench.analysis.metrics import definitions
-
-    words = {"summary", "licence", "access", "needs_data", "expected", "groups"}
-    finetune = settings.finetune.model_dump(mode="json")
-    if settings.select == "last":
-        for name in ("validation_cases", "validation_every", "patience"):
-            del finetune[name]
-    info = registry.backbones.entry(backbone).info
-    return digest(
-        {
-            "plan": PLAN_VERSION,
-            "task": found.task.model_dump(mode="json", exclude=words),
-            "data": found.data,
-            "finetune": finetune,
-            "evaluate": settings.evaluate.model_dump(mode="json", exclude={"batch"}),
-            "select": settings.select,
-            "precision": precision,
-            "backbone": int(info.get("version", 1)),
-            "preprocessing": _preprocessing_version(),
-            "metrics": definitions(settings.evaluate.nsd_tolerance_mm),
-        }
-    )

@@ -106,6 +106,8 @@ def needed_cases(plan: Plan) -> list[tuple[Task | Corpus, tuple[Case, ...]]]:
     needed: list[tuple[Task | Corpus, tuple[Case, ...]]] = []
     if plan.corpus is not None and plan.missing_pretrainings:
         needed.append((plan.corpus.corpus, plan.corpus.cases))
+        if plan.probe is not None:
+            needed.append((plan.probe.task, plan.probe.cases))
     for name, found in plan.tasks.items():
         cells = [c for c in plan.missing_cells if c.cell.task == name]
         wanted = set(found.ids("test")) if cells else set()

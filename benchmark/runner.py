@@ -35,7 +35,7 @@ from medssl_bench.store import Store
 if TYPE_CHECKING:
     from medssl_bench.imports import ImportJob
     from medssl_bench.plan import Plan, PlannedCell
-    from medssl_bench.stages.pretrain import PretrainJob
+    from medssl_bench.stages.pretrain import PretrainJob, ProbeCases
 
 STALE_SECONDS = 300.0
 """A claim without a sign of life for this long may be taken over."""
@@ -280,11 +280,22 @@ class Worker:
             claim.checkpoint_folder,
             claim.held.check,
             self.plan.settings.checkpoint_minutes * 60,
+            self._probe_cases(),
         )
         outcome = pretrain(job, supplies, self.plan.compute, self.emit, self.plan.request.plugins)
         claim.check()
         record_pretraining(self.plan, job, outcome, self.store)
         return f"loss {outcome.history[-1]['loss']:.4f} in {outcome.seconds / 60:.1f} min"
+
+    def _probe_cases(self) -> ProbeCases | None:
+        """Open what pretraining is followed by, if anything."""
+        from medssl_bench.stages.pretrain import ProbeCases
+
+        found = self.plan.probe
+        if found is None:
+            return None
+        prepared = open_prepared(found.task, found.cases, self.cache)
+        return ProbeCases(prepared.take(found.ids("train")), len(found.task.classes))
 
     def _cell(self, planned: PlannedCell, claim: Claim) -> str:
         from medssl_bench.record import utc_now

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from medssl_bench.method import Batch, Losses
 from medssl_bench.methods.parts.distillation import TokenDistillation
 from medssl_bench.methods.parts.heads import TokenHeads
@@ -52,13 +50,6 @@ class IBOT(TokenDistillation):
         """Weight of the patch term (official code)."""
         shared_head: bool = True
         """One head for patches and their mean (the published runs); False: one each, as SMIT."""
-        token_std: float = 0.02
-        """Standard deviation of the mask token's normal start (SimMIM's official code).
-
-        iBOT's official code starts at zero (``0``), but unmasked: masked from the first step, a
-        Swin encoder carries zeros through one LayerNorm after another, and each multiplies the
-        gradient by 1 / sqrt(eps).
-        """
 
     config: Config
 
@@ -66,7 +57,6 @@ class IBOT(TokenDistillation):
         """Raise BenchError where crop, cell and backbone do not fit each other."""
         super().__init__("ibot", encoder, config, crop)
         self.level = next(v for v in encoder.pyramid() if v.stride == self.level.stride)
-        nn.init.normal_(self.mask_token, std=config.token_std)
         widths = (config.hidden, config.bottleneck, config.out)
         self.add_teacher(TokenHeads(self.level.channels, *widths, shared=config.shared_head))
 

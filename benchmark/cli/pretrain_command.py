@@ -31,7 +31,7 @@ def command(
     from medssl_bench.cli.planned import carry_out
 
     return carry_out(
-        *make_plan(tasks=(), **options),
+        *make_plan(tasks=None, **options),
         workers=workers,
         dry_run=dry_run,
         calibrate=calibrate,

@@ -22,6 +22,7 @@ from medssl_bench.method import Batch, Losses, Method, Progress
 from medssl_bench.networks import build_encoder
 from medssl_bench.peak import peak_bytes
 from medssl_bench.progress import Emit, Event
+from medssl_bench.stages.probe import OnlineProbe
 from medssl_bench.training import (
     Compute,
     LearningRate,
@@ -58,6 +59,14 @@ class PretrainJob:
 
 
 @dataclass(frozen=True)
+class ProbeCases:
+    """Labelled cases that an online probe follows a pretraining by."""
+
+    cases: Sequence[Prepared]
+    targets: int
+
+
+@dataclass(frozen=True)
 class Supplies:
     """What every process of a pretraining needs besides its job; it can be pickled."""
 
@@ -69,6 +78,7 @@ class Supplies:
     """Raises when the claim on this work was lost."""
     checkpoint_seconds: float
     """Wall time between checkpoints."""
+    probe: ProbeCases | None = None
 
 
 @dataclass
@@ -139,6 +149,12 @@ class _Training:
             self.optimizer, settings.steps, settings.warmup_fraction, settings.min_lr
         )
         self.watch = FeatureWatch(self.method.encoder)
+        self.probe: OnlineProbe | None = None
+        if supplies.probe is not None and fabric.global_rank == 0:
+            labelled = supplies.probe
+            self.probe = OnlineProbe(
+                labelled.cases, labelled.targets, settings.crop, job.seed, fabric
+            )
         self.start, self.seconds, self.resumed, self.peak = 0, 0.0, 0, 0
         points = None
         saved = checkpoint.load(supplies.work)
@@ -199,7 +215,10 @@ class _Training:
         """Note what belongs to a point of the history, show it, and save when it is time."""
         settings = self.job.settings
         rate = {"lr": float(self.optimizer.param_groups[0]["lr"])}
-        self.history.note(**{**rate, **self.method.watch(), **self.watch.figures()})
+        figures = {**rate, **self.method.watch(), **self.watch.figures()}
+        if self.probe is not None and self._probes(done):
+            figures |= self.probe.score(self.method.encoder)
+        self.history.note(**figures)
         now = time.monotonic()
         speed = (done - self.start) * settings.batch / (now - self.began)
         note = f"{self.history.latest}, {speed:.1f} scans/s"
@@ -208,6 +227,11 @@ class _Training:
         if self._agree(due):
             self.save(done)
             self.saved_at = now
+
+    def _probes(self, done: int) -> bool:
+        """Tell whether a probe falls on this point: the first at or after each multiple."""
+        every, before = self.job.settings.probe_every, done - self.history.every
+        return done // every > before // every or done == self.job.settings.steps
 
     def _agree(self, due: bool) -> bool:
         """Follow the first process: is a checkpoint due, and is the claim still ours?"""

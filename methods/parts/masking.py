@@ -87,9 +87,8 @@ class BlockMasking:
 
 def mask_token(encoder: Encoder, std: float) -> nn.Parameter:
     """Return a learnable vector for hidden patches, drawn from a truncated normal of ``std``."""
-    token = nn.Parameter(torch.empty(encoder.mask_channels))
-    nn.init.trunc_normal_(token, std=std)
-    return token
+    token = torch.zeros(encoder.mask_channels)
+    return nn.Parameter(nn.init.trunc_normal_(token, std=std) if std > 0 else token)
 
 
 def positions(mask: Tensor) -> Tensor:

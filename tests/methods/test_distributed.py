@@ -152,7 +152,7 @@ def test_two_processes_compute_what_one_does(name, two):
             assert distance(flat(mine), flat(gradients)) < 1e-5, f"step {step}"
             for parameter, expected in gradients.items():
                 # Where terms cancel, sums over two scans and over four round differently.
-                assert distance(mine[parameter], expected) < 1e-4, f"{parameter} in step {step}"
+                assert distance(mine[parameter], expected) < 1e-3, f"{parameter} in step {step}"
     for process in two(name):
         assert process["state"].keys() == one["state"].keys()
         for part, expected in one["state"].items():

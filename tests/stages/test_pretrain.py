@@ -19,7 +19,7 @@ from medssl_bench.plan import Plan, Request, build_plan
 from medssl_bench.preparation import open_prepared
 from medssl_bench.progress import Event
 from medssl_bench.registry import load_plugin
-from medssl_bench.stages.pretrain import Outcome, Supplies, pretrain
+from medssl_bench.stages.pretrain import Outcome, ProbeCases, Supplies, pretrain
 from medssl_bench.store import Store
 from medssl_bench.training import Compute
 from medssl_bench.watch import COLLAPSED, FeatureWatch, collapsed, feature_std
@@ -32,11 +32,19 @@ SMALL = [
     "methods.smit.hidden=64",
     "methods.smit.out=32",
 ]
+PLUGIN = Path(__file__).parents[1] / "plugins" / "small.py"
 SPOILED = Path(__file__).parents[1] / "plugins" / "spoiled.py"
 
 
-def plan_of(method: str, results: Path, devices: int = 1, plugins: tuple[Path, ...] = ()) -> Plan:
-    request = Request((method,), (), ("full",), load_settings("demo", {}, SMALL), plugins=plugins)
+def plan_of(
+    method: str,
+    results: Path,
+    devices: int = 1,
+    plugins: tuple[Path, ...] = (),
+    settings: tuple[str, ...] = (),
+) -> Plan:
+    chosen = load_settings("demo", {}, [*SMALL, *settings])
+    request = Request((method,), (), ("full",), chosen, plugins=plugins)
     store = Store(results, read_only=True, missing_ok=True)
     return build_plan(request, Compute("cpu", "32-true", 1, devices), store)
 
@@ -68,7 +76,12 @@ def train(cache: Path, tmp_path: Path):
         cases = plan.corpus.cases
         volumes = open_prepared(plan.corpus.corpus, cases, cache).take([c.id for c in cases])
         (job,) = plan.pretrainings.values()
-        supplies = Supplies(volumes, work, check, 0.0)
+        probe = None
+        if plan.probe is not None:
+            found = open_prepared(plan.probe.task, plan.probe.cases, cache)
+            labelled = found.take(plan.probe.ids("train"))
+            probe = ProbeCases(labelled, len(plan.probe.task.classes))
+        supplies = Supplies(volumes, work, check, 0.0, probe)
         return pretrain(job, supplies, plan.compute, silent, plan.request.plugins)
 
     return run
@@ -97,6 +110,22 @@ def test_a_run_goes_on_from_its_last_checkpoint(train, tmp_path: Path) -> None:
     assert again.resumed == 1
     assert again.history == whole.history
     assert all(torch.equal(again.state[name], value) for name, value in whole.state.items())
+
+
+def test_a_probe_follows_the_training_and_changes_nothing(train, tmp_path: Path) -> None:
+    load_plugin(PLUGIN)
+    plain = plan_of("simmim", tmp_path)
+    followed = plan_of(
+        "simmim", tmp_path, settings=("pretrain.probe=phantom_small", "pretrain.probe_every=3")
+    )
+    assert set(plain.pretrainings) == set(followed.pretrainings)
+    assert followed.probe is not None and {c.pool for c in followed.probe.cases} == {"train"}
+    without, with_probe = train(plain, "plain"), train(followed, "followed")
+    probed = {p["step"]: p["probe_knn_auc"] for p in with_probe.history if "probe_knn_auc" in p}
+    assert list(probed) == [3, 4]  # every third step, and the last one
+    assert all(0 <= value <= 1 for value in probed.values())
+    assert all(torch.equal(with_probe.state[name], value) for name, value in without.state.items())
+    assert [p["loss"] for p in with_probe.history] == [p["loss"] for p in without.history]
 
 
 @pytest.fixture

@@ -1,0 +1,153 @@
+"""What decides a pretraining and a protocol, and the keys made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
+
+from medssl_bench import registry
+from medssl_bench.config import Settings
+from medssl_bench.digest import digest
+from medssl_bench.errors import BenchError, did_you_mean
+
+if TYPE_CHECKING:
+    from medssl_bench.plan import PlannedCorpus, PlannedTask
+    from medssl_bench.stages.pretrain import PretrainJob
+    from medssl_bench.training import Compute
+
+PLAN_VERSION = 1
+"""Part of every key; raised when the harness itself would give other results."""
+
+FOLLOWED = {"probe", "probe_every"}
+"""Settings of pretraining that follow it and decide nothing."""
+
+
+def pretrain_job(
+    name: str, settings: Settings, corpus: PlannedCorpus, compute: Compute
+) -> PretrainJob:
+    """Return the pretraining of a method, with the key of all that decides its weights.
+
+    Raises:
+        BenchError: Batch, devices, settings, crop or backbone do not suit the method.
+    """
+    from medssl_bench.stages.pretrain import PretrainJob
+
+    kind = registry.methods.load(name)
+    if settings.pretrain.batch < kind.requires.min_batch:
+        raise BenchError(
+            f"{name} needs a batch of at least {kind.requires.min_batch};"
+            f" pretrain.batch is {settings.pretrain.batch}"
+        )
+    if settings.pretrain.batch % compute.devices:
+        raise BenchError(
+            f"pretrain.batch {settings.pretrain.batch} cannot be shared by {compute.devices}"
+            " devices; choose a multiple of their number"
+        )
+    config = method_config(name, settings.methods.get(name, {}))
+    backbone = registry.backbones.entry(settings.backbone).info
+    versions = {
+        "plan": PLAN_VERSION,
+        "method": kind.version,
+        "backbone": int(backbone.get("version", 1)),
+        "corpus": corpus.corpus.version,
+        "preprocessing": _preprocessing_version(),
+    }
+    decides = {
+        "method": name,
+        "config": config,
+        "backbone": settings.backbone,
+        "corpus": corpus.digest,
+        "settings": settings.pretrain.model_dump(mode="json", exclude=FOLLOWED),
+        "precision": compute.precision,
+        "seed": settings.pretrain_seed,
+        "versions": versions,
+    }
+    job = PretrainJob(
+        key=digest(decides),
+        method=name,
+        config=config,
+        backbone=settings.backbone,
+        corpus=corpus.corpus.name,
+        corpus_digest=corpus.digest,
+        settings=settings.pretrain,
+        seed=settings.pretrain_seed,
+        versions=versions,
+    )
+    _check_method(job)
+    return job
+
+
+def _check_method(job: PretrainJob) -> None:
+    """Have the method refuse a crop, backbone or setting of its own now, not after preparation."""
+    import torch
+
+    from medssl_bench.stages.pretrain import build_method
+
+    try:
+        try:
+            with torch.device("meta"):  # shapes only, no memory
+                build_method(job)
+        except (NotImplementedError, RuntimeError):
+            build_method(job)  # it needs real numbers
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(
+            f"method {job.method} cannot be built: {type(error).__name__}: {error}"
+        ) from error
+
+
+def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate changes to a method's Config and return the whole of it.
+
+    Raises:
+        BenchError: An unknown key (the nearest is offered) or a value of the wrong type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    kind = registry.methods.load(name).Config
+    known = [item.name for item in fields(kind)]
+    for key in values:
+        if key not in known:
+            path = f"methods.{name}.{key}"
+            near = did_you_mean(path, [f"methods.{name}.{item}" for item in known])
+            raise BenchError(f"unknown setting {path!r}.{near}")
+    try:
+        return asdict(TypeAdapter(kind).validate_python(dict(values)))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BenchError(f"setting methods.{name}.{where}: {first['msg']}") from None
+
+
+def protocol_digest(found: PlannedTask, settings: Settings, precision: str, backbone: str) -> str:
+    """Digest of everything that decides a result and is not a field of the cell."""
+    from medssl_bench.analysis.metrics import definitions
+
+    words = {"summary", "licence", "access", "needs_data", "expected", "groups"}
+    finetune = settings.finetune.model_dump(mode="json")
+    if settings.select == "last":
+        for name in ("validation_cases", "validation_every", "patience"):
+            del finetune[name]
+    info = registry.backbones.entry(backbone).info
+    return digest(
+        {
+            "plan": PLAN_VERSION,
+            "task": found.task.model_dump(mode="json", exclude=words),
+            "data": found.data,
+            "finetune": finetune,
+            "evaluate": settings.evaluate.model_dump(mode="json", exclude={"batch"}),
+            "select": settings.select,
+            "precision": precision,
+            "backbone": int(info.get("version", 1)),
+            "preprocessing": _preprocessing_version(),
+            "metrics": definitions(settings.evaluate.nsd_tolerance_mm),
+        }
+    )
+
+
+def _preprocessing_version() -> str:
+    from medssl_bench.data.entry import VERSION
+
+    return str(VERSION)
