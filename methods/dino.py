@@ -10,6 +10,7 @@ import torch
 from medssl_bench.method import Batch, Losses
 from medssl_bench.methods.parts.distillation import SelfDistillation, other_view
 from medssl_bench.methods.parts.heads import MeanHead
+from medssl_bench.methods.parts.views import LocalCrops
 
 if TYPE_CHECKING:
     from medssl_bench.networks.encoder import Encoder
@@ -25,8 +26,9 @@ class DINO(SelfDistillation):
     .. math:: L = - P_t(u) \log P_s(v) \;\text{and}\; u \leftrightarrow v
 
     (paper 004, section 3.2, item 6). A head reads the mean of the coarsest feature map. The
-    official code adds eight small crops, which only the student sees; paper 004 takes two crops
-    of one size.
+    official code adds eight small crops of the image, which only the student sees and which are
+    compared with both views; paper 004 takes two crops of one size. ``local_crops`` adds them, cut
+    out of the two crops; the loss is then the mean over all pairs of a teacher's and another crop.
     """
 
     family = "distillation"
@@ -39,12 +41,18 @@ class DINO(SelfDistillation):
 
         out: int = 65536
         """Outputs of the head (official code; iBOT and SMIT have 8192)."""
+        local_crops: int = 0
+        """Small crops of each scan (paper 004: none; official code: 8)."""
+        local_side: int = 48
+        """Side of a small crop in voxels (ours; official code: 96 of 224 pixels)."""
 
     config: Config
 
     def __init__(self, encoder: Encoder, config: Config, crop: tuple[int, int, int]) -> None:
+        """Raise BenchError where small crops fit neither crop nor backbone."""
         super().__init__(encoder, config, crop)
         self.level = encoder.levels[-1]
+        self.local = LocalCrops.fit("dino", encoder, crop, config.local_crops, config.local_side)
         self.add_teacher(
             MeanHead(self.level.channels, config.hidden, config.bottleneck, config.out)
         )
@@ -55,4 +63,13 @@ class DINO(SelfDistillation):
         targets = self.targets(images, batch.progress)
         logits = self.heads(self.encoder(images)[self.level.name])
         loss = self.compare(logits["global"], other_view(targets["global"]))
-        return Losses(loss, {"global": loss})
+        if self.local.count == 0:
+            return Losses(loss, {"global": loss})
+        small = self.local.cut(batch, images)
+        local_logits = self.heads(self.encoder(small)[self.level.name])["global"]
+        count, views = self.local.count, len(batch.views)
+        pairs = targets["global"].view(views, 1, -1, self.config.out)
+        local = self.compare(local_logits.view(1, count, -1, self.config.out), pairs)
+        # A scan has views * (views - 1) pairs of whole crops, and count * views with small ones.
+        share = count / (views - 1 + count)
+        return Losses((1 - share) * loss + share * local, {"global": loss, "local": local})

@@ -7,6 +7,7 @@ import torch
 from lightly.loss import DINOLoss
 from torch import Tensor
 
+from medssl_bench.errors import BenchError
 from medssl_bench.method import Progress
 from medssl_bench.methods.dino import DINO
 from medssl_bench.networks import build_encoder
@@ -120,13 +121,43 @@ def test_loss_gradient_and_centre_equal_lightlys_step_after_step(build, crops):
         torch.testing.assert_close(method.global_centre.value, theirs.center.flatten())
 
 
+def test_small_crops_are_compared_as_lightly_does(build, make_batch):
+    method = build(local_crops=3, local_side=32)
+    unsettle(method)
+    theirs = DINOLoss(output_dim=20, student_temp=0.1, center_momentum=0.9)
+    theirs.center.copy_(method.global_centre.value)
+    student: list[Tensor] = []
+    teacher: list[Tensor] = []
+    for seen, heads in ((student, method.heads), (teacher, method.teacher["heads"])):
+        heads.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out["global"]))
+    losses = method(make_batch(views=2, samples=2, side=64))
+    assert [len(logits) for logits in student] == [4, 6]  # 2 views, then 3 cubes, of 2 scans
+    views = [*student[0].chunk(2), *student[1].chunk(3)]
+    expected = theirs(teacher[0].chunk(2), views, teacher_temp=0.04)
+    assert losses.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses.terms.keys() == {"global", "local"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"local_crops": -1}, "local_crops=-1 must be 0 or more"),
+        ({"local_crops": 2, "local_side": 48}, "local_side=48 must be a multiple of 32"),
+        ({"local_crops": 2, "local_side": 64}, r"within the crop \(32, 32, 64\)"),
+    ],
+)
+def test_small_crops_that_do_not_fit_are_refused(build, settings, words):
+    with pytest.raises(BenchError, match=words):
+        build(**settings)
+
+
 def test_defaults_are_the_papers():
     config = DINO.Config()
     assert (config.tau_s, config.tau_t_start, config.tau_t_end) == (0.1, 0.04, 0.07)
     assert (config.tau_t_share, config.frozen_share) == (30 / 500, 1 / 500)
     assert (config.momentum_start, config.momentum_end, config.centre_momentum) == (0.996, 1, 0.9)
     assert (config.hidden, config.bottleneck, config.out) == (2048, 256, 65536)
-    assert config.transfer == "teacher"
+    assert (config.transfer, config.local_crops) == ("teacher", 0)
 
 
 def test_the_head_has_the_published_shape(tiny_encoder):
