@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from medssl_bench.method import Batch, Losses, Method, Progress
 from medssl_bench.methods import METHODS
+from medssl_bench.methods.parts.distillation import Centre
 from medssl_bench.methods.parts.distributed import gather, mean, rank, world
 from medssl_bench.networks import build_encoder
 
@@ -81,6 +82,14 @@ def gathered() -> dict[str, Tensor]:
     return {"joined": joined.detach(), "gradient": rows.grad, "mean": mean(torch.ones(2) * rank())}
 
 
+def centred() -> Tensor:
+    """The centre after a step in which each process saw logits of its own."""
+    centre = Centre(2, momentum=0.9)
+    centre(torch.tensor([[1.0, 2.0], [3.0, 4.0]]) * (rank() + 1), 0.04)
+    centre.update()
+    return centre.value
+
+
 def one_of_two(place: int, store: str, out: str) -> None:
     """What each of the processes runs."""
     distributed.init_process_group(
@@ -92,7 +101,7 @@ def one_of_two(place: int, store: str, out: str) -> None:
     )
     each = SCANS // WORLD
     scans = range(place * each, (place + 1) * each)
-    done: dict[str, Any] = {"gather": gathered()}
+    done: dict[str, Any] = {"gather": gathered(), "centre": centred()}
     for name in TRAINED:
         method = build(name)
         done[name] = train(
@@ -166,6 +175,11 @@ def test_gathered_rows_take_the_gradient_of_all_processes(two):
         assert torch.equal(found["joined"], torch.cat((rows, rows + 10)))
         assert torch.equal(found["gradient"], weights.chunk(WORLD)[place] * (1 + 101))
         assert found["mean"].tolist() == [0.5, 0.5]
+
+
+def test_all_processes_hold_the_same_centre(two):
+    for value in two("centre"):
+        assert value.tolist() == pytest.approx([0.1 * 3.0, 0.1 * 4.5])
 
 
 def test_alone_nothing_is_gathered():

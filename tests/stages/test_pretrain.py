@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -112,8 +112,20 @@ def test_a_run_goes_on_from_its_last_checkpoint(train, tmp_path: Path) -> None:
     assert all(torch.equal(again.state[name], value) for name, value in whole.state.items())
 
 
-def test_a_probe_follows_the_training_and_changes_nothing(train, tmp_path: Path) -> None:
-    load_plugin(PLUGIN)
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Load a plugin whose things are forgotten afterwards."""
+    for known in (registry.methods, registry.tasks):
+        monkeypatch.setattr(known, "_entries", dict(known.entries()))
+    before = set(sys.modules)
+    yield load_plugin
+    for name in set(sys.modules) - before:
+        if name.startswith("bench_plugin_"):
+            del sys.modules[name]
+
+
+def test_a_probe_follows_the_training_and_changes_nothing(train, plug, tmp_path: Path) -> None:
+    plug(PLUGIN)
     plain = plan_of("simmim", tmp_path)
     followed = plan_of(
         "simmim", tmp_path, settings=("pretrain.probe=phantom_small", "pretrain.probe_every=3")
@@ -128,21 +140,12 @@ def test_a_probe_follows_the_training_and_changes_nothing(train, tmp_path: Path)
     assert [p["loss"] for p in with_probe.history] == [p["loss"] for p in without.history]
 
 
-@pytest.fixture
-def spoiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A method whose loss spoils; it is forgotten afterwards."""
-    monkeypatch.setattr(registry.methods, "_entries", dict(registry.methods.entries()))
-    load_plugin(SPOILED)
-    yield "spoiled"
-    for name in [name for name in sys.modules if name.startswith("bench_plugin_spoiled")]:
-        del sys.modules[name]
-
-
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
-    train, tmp_path: Path, spoiled: str, devices: int
+    train, plug, tmp_path: Path, devices: int
 ) -> None:
-    plan = plan_of(spoiled, tmp_path, devices, (SPOILED,))
+    plug(SPOILED)
+    plan = plan_of("spoiled", tmp_path, devices, (SPOILED,))
     with pytest.raises(CaseError, match=r"became nan at or just before step 3"):
         train(plan)
     kept = sorted(path.name for path in (tmp_path / "work").iterdir())

@@ -1,11 +1,6 @@
 from __future__ import annotations
 
-import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -102,32 +97,3 @@ def test_entropy_is_zero_for_certainty_and_log_n_for_ignorance():
 def test_the_other_view_of_a_crop_is_that_of_its_scan():
     first, second = torch.rand(2, 3, 5)
     assert torch.equal(other_view(torch.cat((first, second))), torch.cat((second, first)))
-
-
-RANK = """
-import sys, torch
-from torch import distributed
-from medssl_bench.methods.parts.distillation import Centre
-rank, store = int(sys.argv[1]), sys.argv[2]
-distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
-centre = Centre(2, 0.9)
-centre(torch.tensor([[1.0, 2.0], [3.0, 4.0]]) * (rank + 1), 0.04)
-centre.update()
-print(centre.value.tolist())
-distributed.destroy_process_group()
-"""
-
-
-def test_all_processes_hold_the_same_centre(tmp_path: Path):
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, str(rank), str(tmp_path / "store")],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for rank in range(2)
-    ]
-    values = [json.loads(rank.communicate(timeout=120)[0]) for rank in ranks]
-    assert values[0] == values[1]
-    assert values[0] == pytest.approx([0.1 * 3.0, 0.1 * 4.5])
