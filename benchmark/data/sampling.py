@@ -88,7 +88,7 @@ class UnlabelledCrops(Dataset[dict[str, Any]]):
         """Load one batch for each of ``slots``, in order (see :class:`StepSlots`)."""
         return DataLoader(
             self,
-            batch_sampler=slots,
+            batch_sampler=slots,  # type: ignore[arg-type]  # any iterable of indices will do
             num_workers=workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=False,
