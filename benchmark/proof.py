@@ -22,7 +22,7 @@ SETTINGS = ("pretrain.steps=2000",)
 """More pretraining than in the demo; everything else is its profile."""
 PRETRAINED = ("simmim", "smit")
 CONTROL = "simmim"
-RATES = (3e-3, 6e-3, 1.2e-2)
+RATES = (6e-3, 1.2e-2, 2.4e-2)
 """Learning rates of scratch; the pretrained methods use the middle one, the profile's."""
 
 
