@@ -9,10 +9,10 @@ FAULTS = """
 import resource, torch
 from medssl_bench.networks.memory import keep_freed_memory
 {call}
-for turn in range(12):
-    if turn == 2:
+for turn in range(100):
+    if turn == 80:  # small objects settle beside the first tensors, so that these move on a few times
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(16_000_000)
+    torch.ones(10_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
@@ -25,4 +25,4 @@ def test_freed_memory_is_reused() -> None:
         answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         faults[call] = int(answer.stdout)
     kept, plain = faults.values()
-    assert kept < plain / 2  # where the heap begins varies; a few turns may fault
+    assert kept < plain / 4
