@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medssl_bench.networks import upsampling
+
 EPSILON = 1e-5
 """Added to variances, as batch and instance norm do by default."""
 
@@ -33,11 +35,15 @@ class ResBlock(nn.Module):
 
     def forward(self, volume: Tensor) -> Tensor:
         """Map ``(B, in, D, H, W)`` to ``(B, out, D, H, W)``."""
-        inner = functional.leaky_relu(self.norm1(self.conv1(volume)), 0.01, inplace=True)
+        return self.finish(self.conv1(volume), volume if self.conv3 is None else self.conv3(volume))
+
+    def finish(self, inner: Tensor, shortcut: Tensor) -> Tensor:
+        """Go on from the outputs of the first convolution and of the shortcut's."""
+        inner = functional.leaky_relu(self.norm1(inner), 0.01, inplace=True)
         inner = self.norm2(self.conv2(inner))
-        if self.conv3 is not None and self.norm3 is not None:
-            volume = self.norm3(self.conv3(volume))
-        return functional.leaky_relu(inner + volume, 0.01, inplace=True)
+        if self.norm3 is not None:
+            shortcut = self.norm3(shortcut)
+        return functional.leaky_relu(inner + shortcut, 0.01, inplace=True)
 
 
 class UpBlock(nn.Module):
@@ -51,6 +57,13 @@ class UpBlock(nn.Module):
 
     def forward(self, volume: Tensor, skip: Tensor) -> Tensor:
         """Map ``(B, in, D, H, W)`` and its skip to ``(B, out, 2D, 2H, 2W)``."""
+        if upsampling.saves(volume, self.transp_conv.out_channels):
+            return self.conv_block.finish(*self._unjoined(volume, skip))
+        joined: Tensor = self.conv_block(self._join(volume, skip))
+        return joined
+
+    def _join(self, volume: Tensor, skip: Tensor) -> Tensor:
+        """Return the doubled volume and its skip beside each other, ``(B, 2 out, 2D, 2H, 2W)``."""
         b, _, d, h, w = volume.shape
         # A stride equal to the kernel makes the transposed convolution a matrix product; its rows
         # are written straight into the joined volume.
@@ -59,7 +72,21 @@ class UpBlock(nn.Module):
         rows = rows.view(b, d, h, w, 2, 2, 2, -1).permute(0, 1, 4, 2, 5, 3, 6, 7)
         beside = skip.permute(0, 2, 3, 4, 1).to(rows.dtype).view(*rows.shape)
         joined = torch.cat((rows, beside), dim=-1).view(b, 2 * d, 2 * h, 2 * w, -1)
-        return self.conv_block(joined.permute(0, 4, 1, 2, 3))
+        return joined.permute(0, 4, 1, 2, 3)
+
+    def _unjoined(self, volume: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the block's first convolution and its shortcut make of the joined volume.
+
+        Both are linear, so each is the sum of its doubled volume's and its skip's half.
+        """
+        assert self.conv_block.conv3 is not None  # channels always change: 2 out to out
+        up, middle = self.transp_conv.weight, self.transp_conv.out_channels
+        of_up, of_skip = self.conv_block.conv1.weight.split(middle, dim=1)
+        inner = convolve3(skip, of_skip)
+        inner = upsampling.add_convolved(inner, volume, up, of_up)
+        of_up, of_skip = self.conv_block.conv3.weight.split(middle, dim=1)
+        shortcut = convolve1(skip, of_skip)
+        return inner, upsampling.add_pointwise(shortcut, volume, up, of_up)
 
 
 class Conv3(nn.Conv3d):
@@ -71,16 +98,21 @@ class Conv3(nn.Conv3d):
 
     def forward(self, volume: Tensor) -> Tensor:
         """Map ``(B, in, D, H, W)`` to ``(B, out, D, H, W)``."""
-        rows = volume.permute(0, 2, 3, 4, 1).contiguous()
-        if not _left_to_the_slow_kernel(rows):
-            return super().forward(rows.permute(0, 4, 1, 2, 3))
-        # Two overlapping halves along D, as a batch of two.
-        depth = rows.shape[1]
-        half = (depth + 1) // 2
-        rows = functional.pad(rows, (0, 0, 0, 0, 0, 0, 1, 1 + depth % 2))
-        halves = torch.cat((rows[:, : half + 2], rows[:, half:])).permute(0, 4, 1, 2, 3)
-        out = functional.conv3d(halves, self.weight, padding=(0, 1, 1)).permute(0, 2, 3, 4, 1)
-        return out.reshape(1, 2 * half, *out.shape[2:])[:, :depth].permute(0, 4, 1, 2, 3)
+        return convolve3(volume, self.weight)
+
+
+def convolve3(volume: Tensor, weight: Tensor) -> Tensor:
+    """Convolve ``(B, in, D, H, W)`` with ``(out, in, 3, 3, 3)``, padded to keep the size."""
+    rows = volume.permute(0, 2, 3, 4, 1).contiguous()
+    if not _left_to_the_slow_kernel(rows):
+        return functional.conv3d(rows.permute(0, 4, 1, 2, 3), weight, padding=1)
+    # Two overlapping halves along D, as a batch of two.
+    depth = rows.shape[1]
+    half = (depth + 1) // 2
+    rows = functional.pad(rows, (0, 0, 0, 0, 0, 0, 1, 1 + depth % 2))
+    halves = torch.cat((rows[:, : half + 2], rows[:, half:])).permute(0, 4, 1, 2, 3)
+    out = functional.conv3d(halves, weight, padding=(0, 1, 1)).permute(0, 2, 3, 4, 1)
+    return out.reshape(1, 2 * half, *out.shape[2:])[:, :depth].permute(0, 4, 1, 2, 3)
 
 
 def _left_to_the_slow_kernel(rows: Tensor) -> bool:
@@ -104,8 +136,13 @@ class Pointwise(nn.Conv3d):
 
     def forward(self, volume: Tensor) -> Tensor:
         """Map ``(B, in, D, H, W)`` to ``(B, out, D, H, W)``."""
-        rows = functional.linear(volume.permute(0, 2, 3, 4, 1), self.weight.flatten(1), self.bias)
-        return rows.permute(0, 4, 1, 2, 3)
+        return convolve1(volume, self.weight, self.bias)
+
+
+def convolve1(volume: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Convolve ``(B, in, D, H, W)`` with ``(out, in, 1, 1, 1)``."""
+    rows = functional.linear(volume.permute(0, 2, 3, 4, 1), weight.flatten(1), bias)
+    return rows.permute(0, 4, 1, 2, 3)
 
 
 class InstanceNorm(nn.Module):

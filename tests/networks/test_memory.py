@@ -10,7 +10,7 @@ import resource, torch
 from medssl_bench.networks.memory import keep_freed_memory
 {call}
 for turn in range(100):
-    if turn == 80:  # small objects settle beside the first tensors, so that these move on a few times
+    if turn == 80:  # small objects settle beside the first tensors, so these move on at first
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(10_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

@@ -23,7 +23,7 @@ from torch.nn import functional
 TARGET = 2.8
 SIDE, CLASSES = 96, 2
 TURNS = ("ours", "monai_tutorial", "ours", "monai_tutorial", "monai_same_depths")
-STEPS = {"ours": 2, "monai_tutorial": 1, "monai_same_depths": 1}
+STEPS = {"ours": 4, "monai_tutorial": 1, "monai_same_depths": 1}
 
 
 def main() -> int:
