@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from medssl_bench.claims import Claim
 from medssl_bench.progress import Emit, Event
 
 if TYPE_CHECKING:
     from medssl_bench.store import Store
 
 EXPERIMENT = "medssl-bench"
+_STALE_SECONDS = 120.0
+"""A copying process elsewhere that was silent for this long is gone."""
+_PAUSE_SECONDS = 0.5
 
 
 class Tracker:
@@ -58,12 +63,28 @@ class Tracker:
                 self._wake.wait()
                 last = self._stop.is_set()
                 self._wake.clear()
-                sync(self._results)
+                while not sync_alone(self._results) and last:
+                    time.sleep(_PAUSE_SECONDS)
                 if last:
                     return
         except Exception as error:
             note = f"tracking stopped: {type(error).__name__}: {error}; results are not affected"
             self._emit(Event("tracking", note=note, state="message"))
+
+
+def sync_alone(results: Path) -> bool:
+    """Copy new records unless another process of this folder is doing so; tells whether it did.
+
+    Two at once would copy a record twice, and would make the tables of a new SQLite file twice.
+    """
+    claim = Claim.acquire(results / "tracking", "mlflow", stale_after=_STALE_SECONDS)
+    if claim is None:
+        return False
+    try:
+        sync(results)
+    finally:
+        claim.release(done=True)
+    return True
 
 
 def sync(results: Path) -> int:

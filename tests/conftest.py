@@ -3,7 +3,7 @@
 import os
 
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-threads = max(1, (os.cpu_count() or 1) // workers)
+threads = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // workers)
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLOSC_NTHREADS"):
     os.environ.setdefault(name, str(threads))
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
