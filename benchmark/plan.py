@@ -251,7 +251,7 @@ def _check_method_settings(settings: Settings) -> None:
 
 
 def _check_crops(settings: Settings, tasks: Sequence[Task], own: str | None = None) -> None:
-    """Every side of every crop must be a multiple of the backbone's total stride.
+    """Sides must be multiples of the total stride, and leave more than one voxel to a norm.
 
     ``own`` is the backbone of a method that runs on its own and pretrains nothing.
     """
@@ -268,6 +268,13 @@ def _check_crops(settings: Settings, tasks: Sequence[Task], own: str | None = No
             raise BenchError(
                 f"{name} {shown}: backbone {backbone} needs sides that are"
                 f" multiples of {multiple}; change the crop or choose another backbone"
+            )
+        single = all(side <= info.get("total_stride", 0) for side in crop)
+        if single and info.get("decoder", {}).get("norm") == "instance":
+            shown = "x".join(map(str, crop))
+            raise BenchError(
+                f"{name} {shown}: it is one voxel at the coarsest level of {backbone}, which an"
+                " instance norm turns to zero; take a larger crop or another backbone"
             )
 
 

@@ -71,15 +71,31 @@ class Compute:
 
 
 def build_optimizer(
-    model: nn.Module, lr: float, weight_decay: float, betas: tuple[float, float]
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    betas: tuple[float, float],
+    slower: tuple[nn.Module, float] | None = None,
 ) -> torch.optim.AdamW:
-    """AdamW; no decay on 1-D tensors, mask tokens and relative-position tables."""
+    """AdamW; no decay on 1-D tensors, mask tokens and relative-position tables.
+
+    ``slower``: a part of the model and the share of ``lr`` at which it learns; the schedule keeps
+    that share (timm's ``lr_scale``).
+    """
     from timm.optim import param_groups_weight_decay
 
     spared = [
         name for name, _ in model.named_parameters() if any(word in name for word in NO_DECAY)
     ]
     groups = param_groups_weight_decay(model, weight_decay, no_weight_decay_list=spared)
+    if slower is not None and slower[1] != 1:
+        part, scale = {id(parameter) for parameter in slower[0].parameters()}, slower[1]
+        groups = [
+            {**group, "params": chosen, "lr_scale": scale if within else 1.0}
+            for group in groups
+            for within in (False, True)
+            if (chosen := [p for p in group["params"] if (id(p) in part) == within])
+        ]
     return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
 
 

@@ -111,7 +111,13 @@ def finetune(
     fabric = compute.fabric()
     network = build_model(job, encoder_state)
     network.to(memory_format=torch.channels_last_3d)
-    optimizer = build_optimizer(network, settings.lr, settings.weight_decay, settings.betas)
+    optimizer = build_optimizer(
+        network,
+        settings.lr,
+        settings.weight_decay,
+        settings.betas,
+        slower=(network.encoder, settings.encoder_lr_scale),
+    )
     model, optimizer = fabric.setup(network, optimizer)
     steps = settings.budget(job.shots, len(train))
     rate = LearningRate(optimizer, steps, settings.warmup_fraction, settings.min_lr)

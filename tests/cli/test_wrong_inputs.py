@@ -81,6 +81,7 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(bench, changes, told):
         ("finetune.steps=0", ["finetune.steps", "greater than or equal to 1"]),
         ("finetune.crop=[96, 96]", ["finetune.crop"]),
         ("finetune.crop=[50, 48, 48]", ["finetune.crop 50x48x48", "multiples of 16"]),
+        ("finetune.crop=[16, 16, 16]", ["finetune.crop 16x16x16", "one voxel", "larger crop"]),
         ("pretrain.crop=[48, 48, 40]", ["pretrain.crop 48x48x40", "multiples of 16"]),
         ("finetune=5", ["finetune"]),
         ("finetune.steps", ["--set finetune.steps", "key.path=value"]),

@@ -46,6 +46,24 @@ def test_no_decay_on_vectors_mask_tokens_and_position_tables() -> None:
     assert decayed == {id(net.linear.weight)}
 
 
+def test_a_slower_part_keeps_its_share_of_the_rate() -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2))
+    optimizer = build_optimizer(net, 1e-2, 0.05, (0.9, 0.999), slower=(net[0], 0.1))
+    rate = LearningRate(optimizer, 10, warmup_fraction=0.2, min_lr=0.0)
+    plain = build_optimizer(net, 1e-2, 0.05, (0.9, 0.999))
+    alike = LearningRate(plain, 10, warmup_fraction=0.2, min_lr=0.0)
+    part = {id(parameter) for parameter in net[0].parameters()}
+    counts = [len(group["params"]) for group in optimizer.param_groups]
+    assert counts == [1, 1, 1, 1]
+    for step in range(10):
+        rate.set(step)
+        alike.set(step)
+        expected = plain.param_groups[0]["lr"]
+        for group in optimizer.param_groups:
+            within = id(group["params"][0]) in part
+            assert group["lr"] == pytest.approx(expected * (0.1 if within else 1))
+
+
 def test_history_keeps_means_and_refuses_what_is_not_finite() -> None:
     history = History(steps=1000)
     assert history.every == 2
