@@ -73,8 +73,8 @@ class FinetuneSettings(_Model):
     crop: Crop | None = None
     """Overrides the task's crop."""
     lr: float = Field(2e-4, gt=0)
-    encoder_lr_scale: float = Field(1.0, gt=0, le=1)
-    """Share of ``lr`` at which the encoder learns; the decoder, which is new, learns at ``lr``."""
+    pretrained_lr_scale: float = Field(1.0, gt=0, le=1)
+    """Share of ``lr`` at which a pretrained encoder learns; all that is new learns at ``lr``."""
     min_lr: float = Field(0.0, ge=0)
     warmup_fraction: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(1e-5, ge=0)

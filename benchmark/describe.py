@@ -34,6 +34,9 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
             f"  {task} {shots}: {steps} steps of {settings.finetune.batch} cases"
             f" x {settings.finetune.crops_per_case} crops = {epochs:.0f} epochs"
         )
+    scale = settings.finetune.pretrained_lr_scale
+    if plan.tasks and scale != 1:
+        lines.append(f"  pretrained encoders learn at {scale:g} of the learning rate")
     missing_jobs, missing = plan.missing_pretrainings, plan.missing_cells
     lines.append(
         f"pretraining: {len(missing_jobs)} to run"

@@ -116,7 +116,7 @@ def finetune(
         settings.lr,
         settings.weight_decay,
         settings.betas,
-        slower=(network.encoder, settings.encoder_lr_scale),
+        slower=None if encoder_state is None else (network.encoder, settings.pretrained_lr_scale),
     )
     model, optimizer = fabric.setup(network, optimizer)
     steps = settings.budget(job.shots, len(train))
