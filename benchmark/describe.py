@@ -19,7 +19,7 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
         f"profile {settings.profile}, backbone {settings.backbone}{_own_backbones(plan)},"
         f" corpus {plan.corpus.corpus.name if plan.corpus else 'none'}"
         + (f" ({len(plan.corpus.cases)} volumes)" if plan.corpus else "")
-        + f", crops {_crops(plan)}",
+        + (f", crops {_crops(plan)}" if _crops(plan) else ""),
         f"draws {settings.draws}, seeds {settings.seeds}, pretrain seed {settings.pretrain_seed},"
         f" select {settings.select}; {compute.device}, {compute.precision}, {workers} worker"
         + ("s" if workers > 1 else ""),
@@ -42,7 +42,8 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
         f"pretraining: {len(missing_jobs)} to run"
         + (f" ({', '.join(job.method for job in missing_jobs)}," if missing_jobs else "")
         + (f" {settings.pretrain.steps} steps of {settings.pretrain.batch} scans"
-           f"{_shared(compute.devices)})" if missing_jobs else "")
+           f"{_shared(compute.devices)} = {_pretrain_epochs(plan):.0f} epochs)"
+           if missing_jobs else "")
         + f", {len(plan.pretrained & plan.pretrainings.keys())} recorded"
     )  # fmt: skip
     if plan.imports:
@@ -145,6 +146,13 @@ def _crops(plan: Plan) -> str:
     if len(set(shown.values())) == 1:
         return next(iter(shown.values()))
     return ", ".join(f"{crop} ({name})" for name, crop in shown.items())
+
+
+def _pretrain_epochs(plan: Plan) -> float:
+    """Passes over the corpus that pretraining's steps amount to."""
+    assert plan.corpus is not None
+    pretrain = plan.settings.pretrain
+    return pretrain.steps * pretrain.batch / len(plan.corpus.cases)
 
 
 def _shared(devices: int) -> str:

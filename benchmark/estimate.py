@@ -46,7 +46,8 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     starts = [job.backbone for job in plan.missing_starts]
     cells = [planned.cell.backbone for planned in plan.missing_cells]
     # A checkpoint holds weights and two moments in float32, twice (the last two are kept).
-    running = 2 * 3 * 2 * max(map(_weight_bytes, [plan.settings.backbone, *starts, *cells]))
+    trained = [job.backbone for job in plan.missing_pretrainings] + cells
+    running = 2 * 3 * 2 * max(map(_weight_bytes, trained), default=0)
     kept = sum(map(_weight_bytes, starts))
     if plan.settings.keep == "all":
         kept += sum(map(_weight_bytes, cells))

@@ -155,7 +155,7 @@ def _for_nnunet(encoder: Encoder, info: Mapping[str, Any], file: str) -> Content
     if not isinstance(encoder, ResEncoder):
         raise BenchError(
             f"backbone {info['backbone']}: nnU-Net builds no such encoder, only ResEnc-L"
-            " (resenc_l) is known to both; --to monai or --to safetensors"
+            " (resenc_l) is known to both; --to safetensors holds any encoder"
         )
     from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
 

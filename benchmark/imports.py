@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,10 +107,28 @@ def _find_source(asked: str, request: Request) -> tuple[str, Source]:
     of_all = request.settings.methods.get(word, {})
     config = method_config(name, {**of_all, **request.settings.methods.get(name, {})})
     path = kind.find(argument, kind.Config(**config), request.data.get(""))
+    for key, value in _own_statement(path).items():
+        if config[key] == "unknown":
+            config[key] = value
     config.pop("path", None)  # where a file lies decides nothing and is nobody's business
     backbone = config["backbone"] or request.settings.backbone
     registry.backbones.entry(backbone)
     return name, Source(path, config, backbone)
+
+
+def _own_statement(path: Path) -> dict[str, str]:
+    """Return what a pretraining folder of ours says of its weights."""
+    file = path / "pretraining.json"
+    if not (path.is_dir() and file.is_file()):
+        return {}
+    try:
+        info = json.loads(file.read_text("utf-8"))
+        said = {name: info.get(name) for name in STATED}
+        if said["licence"] is None and info.get("corpus_licence"):
+            said["licence"] = f"that of the corpus: {info['corpus_licence']}"
+        return {name: str(value) for name, value in said.items() if value}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BenchError(f"{file}: cannot be read: {error}") from error
 
 
 def _name_of(path: Path) -> str:

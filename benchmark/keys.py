@@ -39,6 +39,11 @@ def pretrain_job(
             f"{name} needs a batch of at least {kind.requires.min_batch};"
             f" pretrain.batch is {settings.pretrain.batch}"
         )
+    if kind.requires.min_batch > 1 and len(corpus.cases) < settings.pretrain.batch:
+        raise BenchError(
+            f"{name} tells the scans of a step from each other: pretrain.batch"
+            f" {settings.pretrain.batch} needs as many scans, the corpus has {len(corpus.cases)}"
+        )
     if settings.pretrain.batch % compute.devices:
         raise BenchError(
             f"pretrain.batch {settings.pretrain.batch} cannot be shared by {compute.devices}"

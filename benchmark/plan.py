@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,14 +159,14 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     shots = tuple(dict.fromkeys(Shots.parse(text).text for text in request.shots))
     if not shots:
         raise BenchError("no shots given; write a number of cases (5), a share (20%) or full")
-    _check_crops(request.settings, tasks)
+    trained = [name for name in methods if _trains(name)]
+    _check_crops(request.settings, tasks, pretrains=bool(trained))
     for source in sources.values():
-        _check_crops(request.settings, tasks, source.backbone)
+        _check_crops(request.settings, tasks, pretrains=False, own=source.backbone)
     planned: dict[str, PlannedTask] = {}
     for task in tasks:
         planned[task.name], notes = _find_task(task, request.data)
         warnings += notes
-    trained = [name for name in methods if _trains(name)]
     corpus = None
     _check_channels([*trained, *sources], tasks)
     if trained:
@@ -180,6 +180,9 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         imports[name], notes = plan_import(name, source, store)
         warnings += notes
     starts: dict[str, PretrainJob | ImportJob] = {**jobs, **imports}
+    probe = _find_probe(request) if jobs else None
+    if probe is not None:
+        warnings += _not_probed(jobs.values(), store)
     cells = [
         _plan_cell(method, starts, planned[task.name], text, draw, seed, request.settings, compute)
         for task in tasks
@@ -199,7 +202,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         pretrained=frozenset(job.key for job in starts.values() if store.has_pretraining(job.key)),
         warnings=tuple(warnings),
         imports={job.key: job for job in imports.values()},
-        probe=_find_probe(request) if jobs else None,
+        probe=probe,
     )
 
 
@@ -213,6 +216,17 @@ def _find_probe(request: Request) -> PlannedTask | None:
     _check_channels(["pretrain.probe"], [task])
     found, _ = _find_task(task, request.data)
     return replace(found, cases=tuple(case for case in found.cases if case.pool == "train"))
+
+
+def _not_probed(jobs: Iterable[PretrainJob], store: Store) -> list[str]:
+    """Name the pretrainings that a probe was asked for and that are recorded without one."""
+    return [
+        f"{job.method} is recorded without a probe and is not run again for it: a probe decides no"
+        " weights"
+        for job in jobs
+        if store.has_pretraining(job.key)
+        and "probe_knn_auc" not in store.read_pretraining_history(job.key)
+    ]
 
 
 def _names(known: registry.Registry, patterns: Sequence[str]) -> list[str]:
@@ -232,10 +246,10 @@ def _without_corpus(methods: list[str], request: Request) -> tuple[list[str], li
         if request.pretrains_only:
             raise BenchError("corpus_size 0: there is nothing to pretrain on")
         names = dict.fromkeys("scratch" if name in trained else name for name in methods)
-        return list(names), [f"with a corpus of 0 scans, {', '.join(trained)} are scratch"]
+        return list(names), [f"with a corpus of 0 scans these run as scratch: {', '.join(trained)}"]
     from_files = any(registry.methods.load(name).requires.file for name in methods)
     if request.pretrains_only and not trained and not from_files:
-        raise BenchError(f"nothing to pretrain: {', '.join(methods)} hand on weights as they are")
+        raise BenchError(f"nothing to pretrain: no pretext task among {', '.join(methods)}")
     return methods, []
 
 
@@ -250,15 +264,17 @@ def _check_method_settings(settings: Settings) -> None:
         method_config(name, values)
 
 
-def _check_crops(settings: Settings, tasks: Sequence[Task], own: str | None = None) -> None:
+def _check_crops(
+    settings: Settings, tasks: Sequence[Task], *, pretrains: bool, own: str | None = None
+) -> None:
     """Sides must be multiples of the total stride, and leave more than one voxel to a norm.
 
-    ``own`` is the backbone of a method that runs on its own and pretrains nothing.
+    ``own`` is the backbone of a method that brings one.
     """
     backbone = own or settings.backbone
     info = registry.backbones.entry(backbone).info
     multiple = int(info.get("crop_multiple", info.get("total_stride", 1)))
-    crops = {} if own else {"pretrain.crop": settings.pretrain.crop}
+    crops = {"pretrain.crop": settings.pretrain.crop} if pretrains else {}
     for task in tasks:
         name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
         crops[name] = settings.finetune.crop or task.crop

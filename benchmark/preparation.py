@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl_bench.errors import CaseError, DataError
+from medssl_bench.errors import BenchError, CaseError, DataError
 from medssl_bench.progress import Emit, Event
 from medssl_bench.provenance import available_cores
 from medssl_bench.registry import load_plugins
@@ -93,10 +94,17 @@ def prepare_plan(plan: Plan, cache: Path, emit: Emit) -> None:
                 initializer=load_plugins,
                 initargs=(plan.request.plugins,),
             ) as pool:
-                jobs = {pool.submit(_prepare_many, cache, owner, c): len(c) for c in chunks}
-                for job in as_completed(jobs):
-                    done, faulty = done + jobs[job], faulty + len(job.result())
-                    emit(Event(title, done, len(cases)))
+                try:
+                    jobs = {pool.submit(_prepare_many, cache, owner, c): len(c) for c in chunks}
+                    for job in as_completed(jobs):
+                        done, faulty = done + jobs[job], faulty + len(job.result())
+                        emit(Event(title, done, len(cases)))
+                except BrokenProcessPool:
+                    raise BenchError(
+                        f"{title}: a process that prepares cases was killed, perhaps for want of"
+                        f" memory, after {done} of {len(cases)}; run the same command again: what"
+                        " is prepared stays"
+                    ) from None
         note = f"{faulty} of {len(cases)} cases are faulty" if faulty else ""
         emit(Event(title, done, len(cases), note, "failed" if faulty else "done"))
 

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -42,9 +43,7 @@ def command(results: Path | None, as_json: bool) -> int:
                 {**r.cell.model_dump(), "key": r.key, "dice": r.metrics["mean"]["dice_mean"]}
                 for r in records
             ],
-            "pretrainings": [
-                {k: p[k] for k in ("key", "method", "backbone", "corpus")} for p in pretrainings
-            ],
+            "pretrainings": [_pretraining(info) for info in pretrainings],
             "unfinished": [{"unit": unit, "work": name} for name, unit in under_way.items()],
             "failed": failed,
             "damaged": damaged,
@@ -55,7 +54,7 @@ def command(results: Path | None, as_json: bool) -> int:
     for (task, shots, method), count in sorted(counts.items()):
         click.echo(f"  {task:<16} {shots:>5} shots  {method:<12} {count} recorded")
     for info in pretrainings:
-        click.echo(f"  pretraining {info['method']} on {info['corpus']} ({info['key'][:12]})")
+        click.echo(f"  pretraining {_title(_pretraining(info))}")
     for unit in under_way.values():
         click.echo(f"  unfinished  {unit}")
     for failure in failed:
@@ -63,6 +62,27 @@ def command(results: Path | None, as_json: bool) -> int:
     for text in damaged:
         click.echo(f"  damaged     {text}")
     return 0
+
+
+def _pretraining(info: dict[str, Any]) -> dict[str, Any]:
+    """What tells a pretraining from others; an import has no size, crop, steps or seed."""
+    settings = info["settings"]
+    return {
+        **{name: info[name] for name in ("key", "method", "backbone", "corpus")},
+        "corpus_size": len(info["corpus_cases"]) or None,
+        "crop": settings.get("crop"),
+        "steps": settings.get("steps"),
+        "pretrain_seed": info["pretrain_seed"],
+    }
+
+
+def _title(row: dict[str, Any]) -> str:
+    words = f"{row['method']} on {row['corpus']}, {row['backbone']}"
+    if row["steps"] is not None:
+        crop = "x".join(map(str, row["crop"]))
+        words += f", {row['corpus_size']} volumes, crops {crop}, {row['steps']} steps"
+        words += f", seed {row['pretrain_seed']}"
+    return f"{words} ({row['key'][:12]})"
 
 
 def _failure(log: Path) -> dict[str, str]:

@@ -218,7 +218,10 @@ def _open(path: Path) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         if code is None:
-            raise BenchError(f"{path}: not a checkpoint of torch, or damaged") from None
+            raise BenchError(
+                f"{path}: not a checkpoint of torch, or damaged; a plain pickle, which may run"
+                " code, is never opened"
+            ) from None
         raise BenchError(
             f"{path}: holds code ({code[1]}), which is not run; ask for a file of tensors alone"
         ) from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from medssl_bench.errors import BenchError
 from medssl_bench.method import Batch, Method, Progress, Requires
 from medssl_bench.methods.parts.distributed import mean
 from medssl_bench.methods.parts.heads import MeanHead, ProjectionHead, TokenHeads
@@ -71,13 +72,28 @@ class SelfDistillation(Method):
     """The feature level that the heads read."""
 
     def add_teacher(self, heads: MeanHead | TokenHeads) -> None:
-        """Take the heads, copy them and the encoder to a teacher, and centre its outputs."""
+        """Take the heads, copy them and the encoder to a teacher, and centre its outputs.
+
+        Raises:
+            BenchError: a temperature, momentum or share that cannot be one.
+        """
+        self._check_ranges()
         self.heads = heads
         self.teacher = Teacher(encoder=self.encoder, heads=heads)
         width, momentum = self.config.out, self.config.centre_momentum
         for name in heads.outputs:
             self.add_module(f"{name}_centre", Centre(width, momentum))
         self._seen: tuple[Progress, dict[str, Tensor]] | None = None
+
+    def _check_ranges(self) -> None:
+        word = type(self).__name__.lower()
+        for name, value in asdict(self.config).items():
+            if name in ("tau_s", "tau_t_start", "tau_t_end") and not value > 0:
+                raise BenchError(f"{word}: {name}={value} must be above 0")
+            if name.endswith(("momentum", "_share", "momentum_start", "momentum_end")) and not (
+                0 <= value <= 1
+            ):
+                raise BenchError(f"{word}: {name}={value} must be between 0 and 1")
 
     @property
     def centres(self) -> dict[str, Centre]:

@@ -57,6 +57,8 @@ class BlockMasking:
         grid = (crop[0] // cell, crop[1] // cell, crop[2] // cell)
         cells = math.prod(grid)
         # The tolerance keeps a product such as 0.07 * 100 = 7.000000000000001 from rounding to 8.
+        if not 0 < ratio < 1:
+            raise BenchError(f"{method}: ratio={ratio} must be above 0 and below 1")
         hidden = math.ceil(ratio * cells - 1e-9)
         if not 0 < hidden < cells:
             raise BenchError(

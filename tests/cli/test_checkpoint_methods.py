@@ -132,6 +132,8 @@ def test_a_file_goes_from_the_command_to_a_row_of_its_own(bench, small) -> None:
     for name in ("checkpoint:mine", f"checkpoint:{key[:12]}"):
         assert infos[name]["source"]["layout"] == "medssl"
         assert infos[name]["weights_digest"] == weights_digest(state)
+    for name in ("corpus", "licence", "reference"):
+        assert infos[f"checkpoint:{key[:12]}"][name] == info[name]
 
 
 def test_the_public_weights_run_on_their_own_backbone(bench) -> None:

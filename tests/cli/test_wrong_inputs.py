@@ -92,13 +92,29 @@ def test_a_wrong_word_is_named_with_the_nearest_right_one(bench, changes, told):
         ("methods.simmim.rato=0.5", ["'methods.simmim.rato'", "'methods.simmim.ratio'"]),
         ("methods.simmim.ratio=much", ["methods.simmim.ratio", "number"]),
         ("methods.simmim=5", ["methods.simmim"]),
-        ("methods.simmim.ratio=1.5", ["simmim: ratio=1.5 hides", "one visible"]),
+        ("methods.simmim.ratio=1.5", ["simmim: ratio=1.5", "below 1"]),
         ("methods.simmim.cell=12", ["simmim: cell=12", "crop"]),
         ("corpus_size=1000", ["corpus_size 1000", "phantom_ct", "240", "corpus_size=null"]),
     ],
 )
 def test_a_wrong_setting_is_named(bench, assignment, told):
     line = refused(bench, *words(methods="simmim"), "--set", assignment)
+    for part in told:
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("method", "assignment", "told"),
+    [
+        ("dino", "methods.dino.tau_s=0", ["dino: tau_s=0", "above 0"]),
+        ("smit", "methods.smit.momentum_start=1.5", ["smit: momentum_start=1.5", "between 0 and"]),
+        ("ibot", "methods.ibot.ratio=nan", ["ibot: ratio=nan", "above 0 and below 1"]),
+        ("contrastive", "corpus_size=3", ["contrastive", "pretrain.batch 4", "the corpus has 3"]),
+        ("swinunetr", "corpus_size=1", ["swinunetr", "pretrain.batch 4", "the corpus has 1"]),
+    ],
+)
+def test_what_would_spoil_a_pretraining_is_refused(bench, method, assignment, told):
+    line = refused(bench, *words(methods=method), "--set", assignment)
     for part in told:
         assert part in line
 
