@@ -210,6 +210,8 @@ def _gain(row: dict[str, Any], table: pd.DataFrame, scores: pd.DataFrame) -> dic
     ours, theirs = (_grid(scores, one) for one in (row, rows_of(found)[0]))
     if not ours.index.equals(theirs.index):
         return _no_gain(f"{BASELINE} was run on other draws")
+    if _runs(scores, row) != _runs(scores, rows_of(found)[0]):
+        return _no_gain(f"{BASELINE} was run with other seeds")
     if not ours.columns.equals(theirs.columns):
         return _no_gain(f"{BASELINE} was measured on other cases")
     difference = (ours - theirs).to_numpy()
@@ -229,6 +231,12 @@ def _gain(row: dict[str, Any], table: pd.DataFrame, scores: pd.DataFrame) -> dic
 def _no_gain(reason: str) -> dict[str, Any]:
     empty = dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
     return {**empty, "gain_draws": 0, "gain_cases": 0, "gain_missing": reason}
+
+
+def _runs(scores: pd.DataFrame, row: dict[str, Any]) -> set[tuple[int, int]]:
+    """Return the draws and seeds of a leaderboard row."""
+    found = scores[np.logical_and.reduce([scores[key] == row[key] for key in ROW])]
+    return set(zip(found["draw"], found["seed"], strict=True))
 
 
 def _grid(scores: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:

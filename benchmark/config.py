@@ -39,7 +39,8 @@ class PretrainSettings(_Model):
     """Largest total gradient norm; the paper states no clipping."""
     drop_path: float = Field(0.0, ge=0, lt=1)
     probe: str | None = None
-    """A task whose training cases a kNN probe of the encoder's features is taken on meanwhile."""
+    """A task whose training cases a kNN probe is taken on meanwhile, of the encoder that learns (a
+    student, also where its teacher is handed on)."""
     probe_every: int = Field(1000, ge=1)
     """Steps between probes."""
 

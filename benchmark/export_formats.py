@@ -205,7 +205,8 @@ nnUNetv2_preprocess_like_nnssl -d DATASET -n NAME -pc {file} -am default_nnunet
         "The decoder is random: nnU-Net's own initialisation with seed 0. It is in the file because"
         " `-pretrained_weights` of nnU-Net 2.8 wants every layer.",
         "Kernels are transposed: nnU-Net's axes are S, A, R (SimpleITK), those of medssl-bench are"
-        " R, A, S. Of the same scan both networks make the same features.",
+        " R, A, S. Of a scan stored in RAS both networks make the same features; nnU-Net does not"
+        " turn scans, so it sees those stored otherwise (LPS, for example) mirrored.",
         "nnU-Net normalises intensities by its own plan, not as in pretraining (see Input).",
     )
     return Content(_torch_bytes(content), usage, differences)

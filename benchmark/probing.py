@@ -160,9 +160,12 @@ def _scores(
         encoder = _random_encoder(plan, row.backbone)
         if row.key is not None:
             encoder.load_state_dict(store.read_weights(row.key))
+            source_of = store.read_pretraining_info(row.key)
         source: dict[str, Any] = {
             "pretraining": row.key,
             "weights_digest": weights_digest(encoder.state_dict()),
+            # A probe does not see it: it standardises features that hardly differ.
+            "collapsed": None if row.key is None else source_of.get("collapsed"),
         }
         encoder.to(fabric.device)
         seen, asked = (

@@ -23,6 +23,7 @@ SETTINGS = ("pretrain.steps=2000",)
 """More pretraining than in the demo; everything else is its profile."""
 PRETRAINED = ("simmim", "smit")
 CONTROL = "simmim"
+NOISE = "noise"
 RATES = (6e-3, 1.2e-2, 2.4e-2)
 """Learning rates of scratch; the pretrained methods use the middle one, the profile's."""
 
@@ -84,7 +85,7 @@ def run_grid(words: argparse.Namespace) -> tuple[bool, set[str]]:
     # The middle rate comes first: its cells share a protocol with the pretrained methods.
     arms = [
         (("scratch", *PRETRAINED), "phantom_ct", None),
-        ((CONTROL,), "noise", None),
+        ((CONTROL,), NOISE, None),
         *((("scratch",), "phantom_ct", rate) for rate in RATES if rate != RATES[1]),
     ]
     failed, keys = False, set()
@@ -125,6 +126,12 @@ def compare(results: Path, tasks: list[str], shots: str, keys: Collection[str]) 
         ):
             arm = f"{method} on {corpus}"
             found.append(_paired(task, arm, _table(rows), f"scratch at {best:g}", scratch[best]))
+        arms = mine[mine["method"] == CONTROL].groupby("corpus")
+        tables = {corpus: _table(rows) for corpus, rows in arms}
+        if noise := [corpus for corpus in tables if corpus == NOISE]:
+            for corpus in tables.keys() - noise:
+                pair = (f"{CONTROL} on {corpus}", tables[corpus], f"on {NOISE}", tables[NOISE])
+                found.append(_paired(task, *pair))
     return found
 
 
@@ -157,10 +164,14 @@ def _paired(
 
 
 def holds(found: list[Comparison]) -> bool:
-    """Pretraining on anatomy beats scratch everywhere; on noise it helps nowhere."""
-    real = [item for item in found if "noise" not in item.name]
-    noise = [item for item in found if "noise" in item.name]
-    return all(item.low > 0 for item in real) and not any(item.low > 0 for item in noise)
+    """Pretraining on anatomy beats scratch and noise everywhere, and noise beats scratch nowhere.
+
+    Without rows of both kinds nothing was shown.
+    """
+    real = [item for item in found if NOISE not in item.name]
+    noise = [item for item in found if NOISE in item.name]
+    shown = all(item.low > 0 for item in real) and not any(item.low > 0 for item in noise)
+    return bool(real and noise) and shown
 
 
 def describe(found: list[Comparison]) -> str:
@@ -169,9 +180,9 @@ def describe(found: list[Comparison]) -> str:
         "# Does pretraining help at few shots?",
         "",
         "Mean Dice over test cases (mean over targets present), then over draws; differences are",
-        "paired by draw and case, with a 95 % bootstrap interval over draws and cases.",
+        "paired by draw and case, with a 95 % interval over draws and cases.",
         "",
-        "| task | method | Dice | best scratch | Dice | difference | 95 % interval | |",
+        "| task | method | Dice | against | Dice | difference | 95 % interval | |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for item in found:
@@ -183,7 +194,11 @@ def describe(found: list[Comparison]) -> str:
     count = f"{found[0].draws} draws, {found[0].cases} test cases" if found else "nothing"
     answer = "holds" if found and holds(found) else "does NOT hold"
     lines += ["", f"Measured on {count}. The claim {answer}: pretraining on anatomy beats the best"]
-    lines += ["scratch in every row, and pretraining on noise does not.", ""]
+    lines += [
+        "of three scratch rates in every row, and pretraining on noise, which does not. Choosing",
+        "the best of three on the test cases favours scratch, against the control too.",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Precision = Literal["bf16-mixed", "32-true"]
-NO_DECAY = ("mask_token", "relative_position", "absolute_position", "logit_scale")
+NO_DECAY = ("mask_token", "relative_position", "absolute_position", "logit_scale", "cpb_mlp")
 
 
 def resolve_device(name: str) -> str:
@@ -77,7 +77,7 @@ def build_optimizer(
     betas: tuple[float, float],
     slower: tuple[nn.Module, float] | None = None,
 ) -> torch.optim.AdamW:
-    """AdamW; no decay on 1-D tensors, mask tokens and relative-position tables.
+    """AdamW; no decay on 1-D tensors, mask tokens and what makes relative positions.
 
     ``slower``: a part of the model and the share of ``lr`` at which it learns; the schedule keeps
     that share (timm's ``lr_scale``).

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from medssl_bench.digest import digest
-from medssl_bench.proof import compare
+from medssl_bench.proof import Comparison, compare, holds
 from medssl_bench.record import Cell, Record
 from medssl_bench.store import Store
 
@@ -62,5 +62,19 @@ def test_cells_of_other_settings_in_the_folder_do_not_enter_the_means(tmp_path: 
     assert found.dice_against == pytest.approx(0.4)
     assert found.difference == pytest.approx(0.25)
     assert (found.draws, found.cases) == (1, 2)
-    assert found.low == pytest.approx(0.2)
-    assert found.high == pytest.approx(0.3)
+    assert found.low == pytest.approx(0.25 - 12.7062 * 0.05, abs=1e-4)
+    assert found.high == pytest.approx(0.25 + 12.7062 * 0.05, abs=1e-4)
+
+
+def row(name: str, low: float) -> Comparison:
+    return Comparison("phantom_ct", name, "scratch", 0.5, 0.4, 0.1, low, low + 0.1, 5, 24)
+
+
+def test_nothing_compared_shows_nothing() -> None:
+    good, control = row("simmim on phantom_ct", 0.02), row("simmim on noise", -0.05)
+    assert holds([good, control])
+    assert not holds([])
+    assert not holds([good])
+    assert not holds([control])
+    assert not holds([good, row("smit on phantom_ct", -0.01), control])
+    assert not holds([good, row("simmim on noise", 0.01)])

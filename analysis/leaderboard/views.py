@@ -86,8 +86,7 @@ LEADERBOARD = [
 ]
 HINTS = {
     "Dice": "mean over test cases, seeds and draws, plus or minus the standard deviation over runs",
-    "Gain over scratch": "paired Dice difference with its 95 % bootstrap interval over draws and"
-    " test cases",
+    "Gain over scratch": "paired Dice difference with its 95 % interval over draws and test cases",
     "HD95 (mm)": "95th percentile Hausdorff distance; a missed target counts as the image diagonal",
     "Missed": "targets in the reference of which nothing was predicted, over all runs",
     "False": "targets absent from the reference that were predicted nevertheless, over all runs",

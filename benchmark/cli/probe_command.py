@@ -144,6 +144,11 @@ def _findings(document: Mapping[str, Any]) -> list[str]:
         if names
     ]
     lines = [f"By the linear probe {'; '.join(found)}."] if found else []
+    if collapsed := [row["method"] for row in document["methods"] if row["collapsed"]]:
+        lines.append(
+            f"Features all but constant at the end of pretraining: {', '.join(collapsed)}; a probe"
+            " standardises what little differs, fine-tuning does not."
+        )
     scored = document["methods"][0]["linear"]["targets"]
     unscored = [name for name, auc in scored.items() if auc is None]
     if unscored:

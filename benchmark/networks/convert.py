@@ -98,7 +98,8 @@ def from_residual(state: State) -> dict[str, Tensor]:
     """Take a ``ResidualEncoder`` of nnU-Net: one name for each tensor, and our axes.
 
     nnU-Net lists every layer twice, and its arrays are SimpleITK's, with axes S, A, R; ours are
-    R, A, S. With its kernels transposed the network sees of a scan what it saw there.
+    R, A, S. With its kernels transposed the network sees of a scan stored in RAS what it saw there;
+    nnU-Net does not turn scans that are stored otherwise.
     """
     return {name: swap_axes(tensor) for name, tensor in state.items() if ALIAS not in name}
 

@@ -67,6 +67,8 @@ class Cutout:
         views, size = len(batch.views), images.shape[2:]
         own = len(batch.generators)
         everyone = world() * own
+        if everyone < 2:
+            raise BenchError("second_pass takes from another scan of the step: batch 2 or more")
         other = batch.draw(lambda scan: torch.randint(everyone, (views,), generator=scan))
         dropped = batch.draw(
             lambda scan: torch.stack([self.dropped(size, scan) for _ in range(views)])

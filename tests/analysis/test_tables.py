@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from medssl_bench.analysis.metrics import summarise
 from medssl_bench.analysis.statistics import paired_interval
@@ -193,15 +194,41 @@ def test_a_table_without_a_column_is_refused() -> None:
         prepare(pd.DataFrame([row()]).drop(columns="dice"))
 
 
-def test_interval_equals_a_plain_crossed_bootstrap() -> None:
-    rng = np.random.default_rng(1)
-    table = rng.normal(0.05, 0.1, (4, 12)) + rng.normal(0, 0.1, (4, 1))
-    found = paired_interval(table, resamples=20_000)
-    means = [
-        table[np.ix_(rng.integers(0, 4, 4), rng.integers(0, 12, 12))].mean() for _ in range(20_000)
-    ]
-    assert found.mean == pytest.approx(table.mean())
-    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.006)
+def test_no_gain_over_other_seeds() -> None:
+    rows = [row("a", dice=0.5), row("b", dice=0.5)]
+    for seed, dice in ((0, 0.5), (1, 0.7)):
+        words = {"method": "smit", "corpus": "c", "pretraining": "k", "seed": seed}
+        rows += [row("a", dice=dice, **words), row("b", dice=dice, **words)]
+    found = board(*rows).set_index("method").loc["smit"]
+    assert math.isnan(found["gain"]) and found["gain_missing"] == "scratch was run with other seeds"
+
+
+def test_one_draw_has_the_t_interval_of_its_cases() -> None:
+    table = np.random.default_rng(1).normal(0.05, 0.1, (1, 12))
+    found = paired_interval(table)
+    expected = scipy.stats.ttest_1samp(table[0], 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_where_draws_alone_differ_their_means_have_the_t_interval() -> None:
+    table = np.repeat(np.random.default_rng(1).normal(size=(4, 1)), 9, axis=1)
+    found = paired_interval(table)
+    expected = scipy.stats.ttest_1samp(table[:, 0], 0).confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(("draw", "case", "rest"), [(1, 0.5, 0.5), (0.3, 0.3, 0.5), (0.1, 1, 1)])
+@pytest.mark.parametrize("draws", [3, 5])
+def test_interval_covers_what_it_says(draws: int, draw: float, case: float, rest: float) -> None:
+    rng = np.random.default_rng(5)
+    tables = (
+        draw * rng.standard_normal((draws, 1))
+        + case * rng.standard_normal((1, 24))
+        + rest * rng.standard_normal((draws, 24))
+        for _ in range(1500)
+    )
+    found = [paired_interval(table) for table in tables]
+    assert 0.92 < np.mean([interval.low <= 0 <= interval.high for interval in found]) < 0.985
 
 
 def test_interval_is_wider_than_pooling_when_draws_differ() -> None:

@@ -132,8 +132,8 @@ def test_the_second_pass_fills_from_one_scans_same_view_at_the_same_place(make_b
 
 def test_a_scan_alone_has_no_second_pass(make_batch):
     images = torch.full((2, 1, 16, 16, 16), 5.0)
-    both = BOTH(make_batch(views=2, samples=1, side=16), images)
-    assert torch.equal(both, FIRST(make_batch(views=2, samples=1, side=16), images))
+    with pytest.raises(BenchError, match="another scan of the step"):
+        BOTH(make_batch(views=2, samples=1, side=16), images)
 
 
 @pytest.mark.parametrize(
