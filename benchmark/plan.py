@@ -191,6 +191,8 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         for seed in range(request.settings.seeds)
         for method in methods
     ]
+    for backbone in dict.fromkeys(planned_cell.cell.backbone for planned_cell in cells):
+        _check_coarsest(request.settings, tasks, backbone)
     return Plan(
         request=request,
         compute=compute,
@@ -267,7 +269,7 @@ def _check_method_settings(settings: Settings) -> None:
 def _check_crops(
     settings: Settings, tasks: Sequence[Task], *, pretrains: bool, own: str | None = None
 ) -> None:
-    """Sides must be multiples of the total stride, and leave more than one voxel to a norm.
+    """Every side of every crop must be a multiple of the backbone's total stride.
 
     ``own`` is the backbone of a method that brings one.
     """
@@ -285,12 +287,21 @@ def _check_crops(
                 f"{name} {shown}: backbone {backbone} needs sides that are"
                 f" multiples of {multiple}; change the crop or choose another backbone"
             )
-        single = all(side <= info.get("total_stride", 0) for side in crop)
-        if single and info.get("decoder", {}).get("norm") == "instance":
-            shown = "x".join(map(str, crop))
+
+
+def _check_coarsest(settings: Settings, tasks: Sequence[Task], backbone: str) -> None:
+    """A crop that is one voxel at the coarsest level has nothing for an instance norm to keep."""
+    info = registry.backbones.entry(backbone).info
+    if info.get("decoder", {}).get("norm") != "instance":
+        return
+    for task in tasks:
+        crop = settings.finetune.crop or task.crop
+        if all(side <= int(info.get("total_stride", 0)) for side in crop):
+            name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
             raise BenchError(
-                f"{name} {shown}: it is one voxel at the coarsest level of {backbone}, which an"
-                " instance norm turns to zero; take a larger crop or another backbone"
+                f"{name} {'x'.join(map(str, crop))}: it is one voxel at the coarsest level of"
+                f" {backbone}, which an instance norm turns to zero; take a larger crop or another"
+                " backbone"
             )
 
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("pretrain.steps=2000",)
-"""More pretraining than in the demo; everything else is its profile."""
+SETTINGS = ("pretrain.steps=2000", "finetune.steps=350")
+"""Longer training than in the demo; everything else is its profile."""
 PRETRAINED = ("simmim", "smit")
 CONTROL = "simmim"
 NOISE = "noise"

@@ -138,7 +138,10 @@ def test_a_file_goes_from_the_command_to_a_row_of_its_own(bench, small) -> None:
 
 def test_the_public_weights_run_on_their_own_backbone(bench) -> None:
     save_public(Path("data/checkpoints/model_swinvit.pt"))
-    command = ("run", "--methods", "scratch,swinunetr_public", *PLAN, "--data", "data")
+    command = (
+        "run", "--methods", "scratch,swinunetr_public", *PLAN, "--data", "data",
+        "--set", "finetune.crop=[64,64,64]",
+    )  # fmt: skip
     document = json.loads(bench(*command, "--json").out)
     backbones = {cell["method"]: cell["backbone"] for cell in document["cells"]}
     assert backbones == {"scratch": "swin_tiny", "swinunetr_public": "swin_monai_legacy"}
