@@ -127,7 +127,7 @@ def compare(results: Path, tasks: list[str], shots: str, keys: Collection[str]) 
             arm = f"{method} on {corpus}"
             found.append(_paired(task, arm, _table(rows), f"scratch at {best:g}", scratch[best]))
         arms = mine[mine["method"] == CONTROL].groupby("corpus")
-        tables = {corpus: _table(rows) for corpus, rows in arms}
+        tables = {str(corpus): _table(rows) for corpus, rows in arms}
         if noise := [corpus for corpus in tables if corpus == NOISE]:
             for corpus in tables.keys() - noise:
                 pair = (f"{CONTROL} on {corpus}", tables[corpus], f"on {NOISE}", tables[NOISE])

@@ -111,12 +111,13 @@ def finetune(
     fabric = compute.fabric()
     network = build_model(job, encoder_state)
     network.to(memory_format=torch.channels_last_3d)
+    encoder = network.get_submodule("encoder")
     optimizer = build_optimizer(
         network,
         settings.lr,
         settings.weight_decay,
         settings.betas,
-        slower=None if encoder_state is None else (network.encoder, settings.pretrained_lr_scale),
+        slower=None if encoder_state is None else (encoder, settings.pretrained_lr_scale),
     )
     model, optimizer = fabric.setup(network, optimizer)
     steps = settings.budget(job.shots, len(train))
