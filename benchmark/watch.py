@@ -13,6 +13,8 @@ ROWS = 64
 """Crops that a figure is taken over, at most."""
 COLLAPSED = 1e-3
 """A ``feature_std`` below this counts as collapse; an untrained encoder has 10 to 100 times it."""
+LOST = 0.1
+"""So does one below this share of the first figure, of an encoder that is all but untrained."""
 
 
 class FeatureWatch:
@@ -51,4 +53,4 @@ def feature_std(features: Tensor) -> float:
 def collapsed(history: list[dict[str, Any]]) -> bool | None:
     """Tell from a history's last figure whether features collapsed; None where none was taken."""
     figures = [point["feature_std"] for point in history if "feature_std" in point]
-    return figures[-1] < COLLAPSED if figures else None
+    return bool(figures[-1] < max(COLLAPSED, LOST * figures[0])) if figures else None

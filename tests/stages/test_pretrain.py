@@ -195,6 +195,8 @@ def test_collapse_is_told_from_the_last_figure() -> None:
     assert collapsed([{"step": 1, "loss": 1.0}]) is None
     assert collapsed([{"feature_std": COLLAPSED / 2}, {"feature_std": 0.1}, {"step": 3}]) is False
     assert collapsed([{"feature_std": 0.1}, {"feature_std": COLLAPSED / 2}]) is True
+    assert collapsed([{"feature_std": 0.3}, {"feature_std": 0.01}]) is True
+    assert collapsed([{"feature_std": 0.3}, {"feature_std": 0.04}]) is False
 
 
 def test_an_untrained_encoder_is_not_called_collapsed() -> None:
