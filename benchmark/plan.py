@@ -12,7 +12,13 @@ from medssl_bench.config import Settings
 from medssl_bench.digest import digest, seed_from
 from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_digest
 from medssl_bench.errors import BenchError
-from medssl_bench.keys import method_config, pretrain_job, protocol_digest
+from medssl_bench.keys import pretrain_job, protocol_digest
+from medssl_bench.plan_checks import (
+    check_channels,
+    check_coarsest,
+    check_crops,
+    check_method_settings,
+)
 from medssl_bench.record import Cell
 from medssl_bench.validation import check_cases, raise_errors
 
@@ -151,7 +157,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     from medssl_bench.tasks import load_tasks
 
     methods = _names(registry.methods, request.methods)
-    _check_method_settings(request.settings)
+    check_method_settings(request.settings)
     methods, warnings = _without_corpus(methods, request)
     methods, sources, notes = find_sources(methods, request)
     warnings += notes
@@ -160,15 +166,15 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     if not shots:
         raise BenchError("no shots given; write a number of cases (5), a share (20%) or full")
     trained = [name for name in methods if _trains(name)]
-    _check_crops(request.settings, tasks, pretrains=bool(trained))
+    check_crops(request.settings, tasks, pretrains=bool(trained))
     for source in sources.values():
-        _check_crops(request.settings, tasks, pretrains=False, own=source.backbone)
+        check_crops(request.settings, tasks, pretrains=False, own=source.backbone)
     planned: dict[str, PlannedTask] = {}
     for task in tasks:
         planned[task.name], notes = _find_task(task, request.data)
         warnings += notes
     corpus = None
-    _check_channels([*trained, *sources], tasks)
+    check_channels([*trained, *sources], tasks)
     if trained:
         corpus, notes = _find_corpus(request.settings)
         warnings += notes
@@ -192,7 +198,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         for method in methods
     ]
     for backbone in dict.fromkeys(planned_cell.cell.backbone for planned_cell in cells):
-        _check_coarsest(request.settings, tasks, backbone)
+        check_coarsest(request.settings, tasks, backbone)
     return Plan(
         request=request,
         compute=compute,
@@ -215,7 +221,7 @@ def _find_probe(request: Request) -> PlannedTask | None:
     if request.settings.pretrain.probe is None:
         return None
     (task,) = load_tasks((request.settings.pretrain.probe,))
-    _check_channels(["pretrain.probe"], [task])
+    check_channels(["pretrain.probe"], [task])
     found, _ = _find_task(task, request.data)
     return replace(found, cases=tuple(case for case in found.cases if case.pool == "train"))
 
@@ -257,62 +263,6 @@ def _without_corpus(methods: list[str], request: Request) -> tuple[list[str], li
 
 def _trains(method: str) -> bool:
     return bool(registry.methods.load(method).requires.trains)
-
-
-def _check_method_settings(settings: Settings) -> None:
-    """Refuse settings of methods or keys that do not exist."""
-    for name, values in settings.methods.items():
-        registry.methods.entry(name)
-        method_config(name, values)
-
-
-def _check_crops(
-    settings: Settings, tasks: Sequence[Task], *, pretrains: bool, own: str | None = None
-) -> None:
-    """Every side of every crop must be a multiple of the backbone's total stride.
-
-    ``own`` is the backbone of a method that brings one.
-    """
-    backbone = own or settings.backbone
-    info = registry.backbones.entry(backbone).info
-    multiple = int(info.get("crop_multiple", info.get("total_stride", 1)))
-    crops = {"pretrain.crop": settings.pretrain.crop} if pretrains else {}
-    for task in tasks:
-        name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
-        crops[name] = settings.finetune.crop or task.crop
-    for name, crop in crops.items():
-        if any(side % multiple for side in crop):
-            shown = "x".join(map(str, crop))
-            raise BenchError(
-                f"{name} {shown}: backbone {backbone} needs sides that are"
-                f" multiples of {multiple}; change the crop or choose another backbone"
-            )
-
-
-def _check_coarsest(settings: Settings, tasks: Sequence[Task], backbone: str) -> None:
-    """A crop that is one voxel at the coarsest level has nothing for an instance norm to keep."""
-    info = registry.backbones.entry(backbone).info
-    if info.get("decoder", {}).get("norm") != "instance":
-        return
-    for task in tasks:
-        crop = settings.finetune.crop or task.crop
-        if all(side <= int(info.get("total_stride", 0)) for side in crop):
-            name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
-            raise BenchError(
-                f"{name} {'x'.join(map(str, crop))}: it is one voxel at the coarsest level of"
-                f" {backbone}, which an instance norm turns to zero; take a larger crop or another"
-                " backbone"
-            )
-
-
-def _check_channels(trained: Sequence[str], tasks: Sequence[Task]) -> None:
-    """Pretrained encoders see one channel; a task of several has no agreed way to take one."""
-    for task in tasks:
-        if trained and len(task.channels) > 1:
-            raise BenchError(
-                f"task {task.name} has {len(task.channels)} channels, but {trained[0]} is"
-                " pretrained on one; give the task one channel, or run scratch alone"
-            )
 
 
 def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:

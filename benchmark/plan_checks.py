@@ -1,0 +1,70 @@
+"""What a plan refuses of its settings before any data is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from medssl_bench import registry
+from medssl_bench.config import Settings
+from medssl_bench.errors import BenchError
+from medssl_bench.keys import method_config
+
+if TYPE_CHECKING:
+    from medssl_bench.task import Task
+
+
+def check_method_settings(settings: Settings) -> None:
+    """Refuse settings of methods or keys that do not exist."""
+    for name, values in settings.methods.items():
+        registry.methods.entry(name)
+        method_config(name, values)
+
+
+def check_crops(
+    settings: Settings, tasks: Sequence[Task], *, pretrains: bool, own: str | None = None
+) -> None:
+    """Every side of every crop must be a multiple of the backbone's total stride.
+
+    ``own`` is the backbone of a method that brings one.
+    """
+    backbone = own or settings.backbone
+    info = registry.backbones.entry(backbone).info
+    multiple = int(info.get("crop_multiple", info.get("total_stride", 1)))
+    crops = {"pretrain.crop": settings.pretrain.crop} if pretrains else {}
+    for task in tasks:
+        name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
+        crops[name] = settings.finetune.crop or task.crop
+    for name, crop in crops.items():
+        if any(side % multiple for side in crop):
+            shown = "x".join(map(str, crop))
+            raise BenchError(
+                f"{name} {shown}: backbone {backbone} needs sides that are"
+                f" multiples of {multiple}; change the crop or choose another backbone"
+            )
+
+
+def check_coarsest(settings: Settings, tasks: Sequence[Task], backbone: str) -> None:
+    """A crop that is one voxel at the coarsest level has nothing for an instance norm to keep."""
+    info = registry.backbones.entry(backbone).info
+    if info.get("decoder", {}).get("norm") != "instance":
+        return
+    for task in tasks:
+        crop = settings.finetune.crop or task.crop
+        if all(side <= int(info.get("total_stride", 0)) for side in crop):
+            name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
+            raise BenchError(
+                f"{name} {'x'.join(map(str, crop))}: it is one voxel at the coarsest level of"
+                f" {backbone}, which an instance norm turns to zero; take a larger crop or another"
+                " backbone"
+            )
+
+
+def check_channels(trained: Sequence[str], tasks: Sequence[Task]) -> None:
+    """Pretrained encoders see one channel; a task of several has no agreed way to take one."""
+    for task in tasks:
+        if trained and len(task.channels) > 1:
+            raise BenchError(
+                f"task {task.name} has {len(task.channels)} channels, but {trained[0]} is"
+                " pretrained on one; give the task one channel, or run scratch alone"
+            )
