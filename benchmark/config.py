@@ -28,6 +28,9 @@ class PretrainSettings(_Model):
     """Scans per optimizer step on all devices together; a method with two views takes two crops of
     each."""
     crop: Crop = (96, 96, 96)
+    view_shift: float | None = Field(None, ge=0)
+    """Largest distance along each axis between the crops of a scan that a method compares, in crop
+    sides; None: any two crops of the scan (paper 004). SMIT's code: 1/3; nnssl's SimCLR: 1/2."""
     lr: float = Field(2e-4, gt=0)
     min_lr: float = Field(1e-6, ge=0)
     warmup_fraction: float = Field(30 / 500, ge=0, lt=1)
@@ -38,6 +41,9 @@ class PretrainSettings(_Model):
     clip_gradient: float | None = Field(None, gt=0)
     """Largest total gradient norm; the paper states no clipping."""
     drop_path: float = Field(0.0, ge=0, lt=1)
+    compile: bool | Literal["auto"] = "auto"
+    """Compile the encoder's blocks by ``torch.compile``; ``auto``: on a GPU, for 5000 steps and
+    more, where it can be done. Changes rounding alone, as threads do, so it is part of no key."""
     probe: str | None = None
     """A task whose training cases a kNN probe is taken on meanwhile, of the encoder that learns (a
     student, also where its teacher is handed on)."""

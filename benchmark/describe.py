@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl_bench import registry
 from medssl_bench.estimate import Hours, storage_bytes
+from medssl_bench.networks.compiling import resolve_compile
 
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
@@ -42,7 +44,8 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
         f"pretraining: {len(missing_jobs)} to run"
         + (f" ({', '.join(job.method for job in missing_jobs)}," if missing_jobs else "")
         + (f" {settings.pretrain.steps} steps of {settings.pretrain.batch} scans"
-           f"{_shared(compute.devices)} = {_pretrain_epochs(plan):.0f} epochs)"
+           f"{_shared(compute.devices)} = {_pretrain_epochs(plan):.0f} epochs"
+           f"{_views(plan)}{', compiled' if _compiled(plan) else ''})"
            if missing_jobs else "")
         + f", {len(plan.pretrained & plan.pretrainings.keys())} recorded"
     )  # fmt: skip
@@ -153,6 +156,21 @@ def _pretrain_epochs(plan: Plan) -> float:
     assert plan.corpus is not None
     pretrain = plan.settings.pretrain
     return pretrain.steps * pretrain.batch / len(plan.corpus.cases)
+
+
+def _views(plan: Plan) -> str:
+    """Say how near to each other a scan's crops lie, where there are several and it is limited."""
+    shift = plan.settings.pretrain.view_shift
+    if shift is None or not any(
+        registry.methods.load(job.method).requires.views > 1 for job in plan.pretrainings.values()
+    ):
+        return ""
+    return f", views at most {shift:g} crop sides apart"
+
+
+def _compiled(plan: Plan) -> bool:
+    pretrain = plan.settings.pretrain
+    return resolve_compile(pretrain.compile, plan.compute.device, pretrain.steps)
 
 
 def _shared(devices: int) -> str:

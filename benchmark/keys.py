@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 PLAN_VERSION = 1
 """Part of every key; raised when the harness itself would give other results."""
 
-FOLLOWED = {"probe", "probe_every"}
-"""Settings of pretraining that follow it and decide nothing."""
+UNDECIDING = {"probe", "probe_every", "compile"}
+"""Settings of pretraining that decide nothing but how it is followed and its last bits."""
 
 
 def pretrain_job(
@@ -63,7 +63,7 @@ def pretrain_job(
         "config": config,
         "backbone": settings.backbone,
         "corpus": corpus.digest,
-        "settings": settings.pretrain.model_dump(mode="json", exclude=FOLLOWED),
+        "settings": settings.pretrain.model_dump(mode="json", exclude=UNDECIDING),
         "precision": compute.precision,
         "seed": settings.pretrain_seed,
         "versions": versions,

@@ -49,6 +49,7 @@ def record_pretraining(plan: Plan, job: PretrainJob, outcome: Outcome, store: St
         "views": kind.requires.views,
         "negatives": outcome.negatives,
         "devices": plan.compute.devices,
+        "compiled": outcome.compiled,
         "collapsed": collapsed(outcome.history),
         "pretrain_seed": job.seed,
         "versions": job.versions,

@@ -74,6 +74,19 @@ def random_start(shape: Triple, size: Triple, rng: np.random.Generator) -> Start
     return x, y, z
 
 
+def nearby_start(
+    shape: Triple, size: Triple, rng: np.random.Generator, near: Start, shift: float
+) -> Start:
+    """Draw evenly from the positions inside at most ``shift`` crop sides from ``near`` per axis."""
+    starts = []
+    for side, crop, place in zip(shape, size, near, strict=True):
+        far = round(shift * crop)
+        low, high = max(place - far, 0), min(place + far, side - crop)
+        starts.append(int(rng.integers(low, high + 1)) if side > crop else _padded(side, crop))
+    x, y, z = starts
+    return x, y, z
+
+
 def centred_start(
     shape: Triple,
     size: Triple,

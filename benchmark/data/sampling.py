@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from medssl_bench.data.crops import random_start, sample_start
+from medssl_bench.data.crops import nearby_start, random_start, sample_start
 from medssl_bench.digest import seed_from
 
 if TYPE_CHECKING:
@@ -70,17 +70,34 @@ class StepSlots(Sequence[range]):
 class UnlabelledCrops(Dataset[dict[str, Any]]):
     """Random crops of a corpus, by slot (``step * batch + position``)."""
 
-    def __init__(self, volumes: Sequence[Prepared], size: Size, views: int, seed: int) -> None:
-        """Take ``views`` independent crops ``(C, D, H, W)`` of each drawn volume."""
+    def __init__(
+        self,
+        volumes: Sequence[Prepared],
+        size: Size,
+        views: int,
+        seed: int,
+        shift: float | None = None,
+    ) -> None:
+        """Take ``views`` crops ``(C, D, H, W)`` of each drawn volume.
+
+        The first lies anywhere, and so do the others, or at most ``shift`` crop sides from the
+        first along each axis.
+        """
         self.volumes, self.size, self.views, self.seed = volumes, size, views, seed
+        self.shift = shift
 
     def __getitem__(self, slot: int) -> dict[str, Any]:
         """Return the views of one slot and which case they come from."""
         volume = self.volumes[case_of(self.seed, slot, len(self.volumes))]
         views = []
+        first: Size | None = None
         for view in range(self.views):
             rng = keyed_rng(self.seed, "crop", slot, view)
-            start = random_start(volume.shape, self.size, rng)
+            if first is None or self.shift is None:
+                start = random_start(volume.shape, self.size, rng)
+            else:
+                start = nearby_start(volume.shape, self.size, rng, first, self.shift)
+            first = first or start
             views.append(torch.from_numpy(np.asarray(volume.image_crop(start, self.size))))
         return {"views": views, "case": volume.id, "slot": slot}
 

@@ -105,8 +105,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, cutting: Windows) -> T
     Written out because a bias that needs a gradient sends ``scaled_dot_product_attention`` to the
     same products with more copies.
     """
-    logits = q @ k.transpose(-2, -1) + bias.to(q.dtype)
-    hide_wrapped(logits, cutting)
+    logits = hide_wrapped(q @ k.transpose(-2, -1) + bias.to(q.dtype), cutting)
     weights = logits.softmax(-1).to(v.dtype)
     return (weights @ v).transpose(1, 2).flatten(2)
 

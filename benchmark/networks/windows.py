@@ -59,6 +59,11 @@ def partition(tokens: Tensor, cutting: Windows) -> Tensor:
         pads = [p - g for p, g in zip(cutting.padded, cutting.grid, strict=True)]
         tokens = functional.pad(tokens, (0, 0, 0, pads[2], 0, pads[1], 0, pads[0]))
     batch, channels = tokens.shape[0], tokens.shape[-1]
+    if torch.compiler.is_compiling():  # which makes one kernel of these copies and their neighbours
+        tokens = torch.roll(tokens, [-s for s in cutting.shift], (1, 2, 3))
+        (a, b, c), (x, y, z) = cutting.counts, cutting.window
+        tokens = tokens.view(batch, a, x, b, y, c, z, channels).permute(0, 1, 3, 5, 2, 4, 6, 7)
+        return tokens.reshape(-1, cutting.size, channels)
     rows = tokens.reshape(batch, -1, channels)
     if cutting.counts != (1, 1, 1):
         there, back = _orders(cutting, str(tokens.device))
@@ -69,12 +74,18 @@ def partition(tokens: Tensor, cutting: Windows) -> Tensor:
 def reverse(windows: Tensor, cutting: Windows) -> Tensor:
     """Put windows back to ``(B, D, H, W, C)``, the padding cut off."""
     channels = windows.shape[-1]
-    tokens = cutting.padded[0] * cutting.padded[1] * cutting.padded[2]
-    rows = windows.reshape(-1, tokens, channels)
-    if cutting.counts != (1, 1, 1):
-        there, back = _orders(cutting, str(windows.device))
-        rows = _Reorder.apply(rows, back, there)
-    whole = rows.reshape(-1, *cutting.padded, channels)
+    if torch.compiler.is_compiling():
+        (a, b, c), (x, y, z) = cutting.counts, cutting.window
+        whole = windows.view(-1, a, b, c, x, y, z, channels).permute(0, 1, 4, 2, 5, 3, 6, 7)
+        whole = whole.reshape(-1, *cutting.padded, channels)
+        whole = torch.roll(whole, cutting.shift, (1, 2, 3))
+    else:
+        tokens = cutting.padded[0] * cutting.padded[1] * cutting.padded[2]
+        rows = windows.reshape(-1, tokens, channels)
+        if cutting.counts != (1, 1, 1):
+            there, back = _orders(cutting, str(windows.device))
+            rows = _Reorder.apply(rows, back, there)
+        whole = rows.reshape(-1, *cutting.padded, channels)
     if cutting.padded == cutting.grid:
         return whole
     d, h, w = cutting.grid
@@ -111,38 +122,59 @@ def _orders(cutting: Windows, device: str) -> tuple[Tensor, Tensor]:
         return order.to(device), torch.argsort(order).to(device)
 
 
-def hide_wrapped(logits: Tensor, cutting: Windows) -> None:
-    """Set logits between tokens that only the cyclic shift made neighbours to -inf, in place.
+def hide_wrapped(logits: Tensor, cutting: Windows) -> Tensor:
+    """Set logits between tokens that only the cyclic shift made neighbours to -inf.
 
     The shift wraps the volume's end to its start, so just the last window of each shifted axis
-    holds such pairs. A constant does not change gradients, hence no autograd record.
+    holds such pairs. In place but where compiled: a constant does not change gradients, hence no
+    autograd record.
 
     Args:
         logits: ``(B * windows, heads, n, n)``.
         cutting: how the windows were cut.
     """
     if cutting.shift == (0, 0, 0):
-        return
+        return logits
+    if torch.compiler.is_compiling():
+        return _hide_everywhere(logits, cutting)
     masks = _wrapped(cutting, str(logits.device))
     with torch.no_grad():
         by_place = logits.view(-1, *cutting.counts, *logits.shape[1:])
         for axis, mask in masks:
             by_place.select(axis + 1, cutting.counts[axis] - 1).masked_fill_(mask, float("-inf"))
+    return logits
+
+
+def _hide_everywhere(logits: Tensor, cutting: Windows) -> Tensor:
+    """Do the same by masks over all windows, which a compiler computes where it needs them."""
+    by_place = logits.view(-1, *cutting.counts, *logits.shape[1:])
+    for axis, mask in _apart(cutting, logits.device):
+        count, view = cutting.counts[axis], [1] * 4
+        view[axis + 1] = count
+        last = torch.arange(count, device=logits.device) == count - 1
+        by_place = by_place.masked_fill(last.view(*view, 1, 1, 1) & mask, float("-inf"))
+    return by_place.view_as(logits)
 
 
 @lru_cache(maxsize=256)
 def _wrapped(cutting: Windows, device: str) -> list[tuple[int, Tensor]]:
-    """Return, for each shifted axis, which pairs ``(n, n)`` of its last window lie apart."""
+    """Keep the masks of a cutting on a device."""
     with torch.inference_mode(False):
-        masks = []
-        for axis, (size, shift) in enumerate(zip(cutting.window, cutting.shift, strict=True)):
-            if shift:
-                view = [1, 1, 1]
-                view[axis] = size
-                late = (torch.arange(size) >= size - shift).view(view).expand(cutting.window)
-                late = late.reshape(-1)
-                masks.append((axis, (late[:, None] != late[None, :]).to(device)))
-        return masks
+        return _apart(cutting, torch.device(device))
+
+
+def _apart(cutting: Windows, device: torch.device) -> list[tuple[int, Tensor]]:
+    """Return, for each shifted axis, which pairs ``(n, n)`` of its last window lie apart."""
+    masks = []
+    for axis, (size, shift) in enumerate(zip(cutting.window, cutting.shift, strict=True)):
+        if shift:
+            view = [1, 1, 1]
+            view[axis] = size
+            # 0 or 1, not bool: torch 2.11's compiler cannot tell booleans apart.
+            late = (torch.arange(size, device=device) + shift) // size
+            late = late.view(view).expand(cutting.window).reshape(-1)
+            masks.append((axis, late[:, None] != late[None, :]))
+    return masks
 
 
 @lru_cache(maxsize=64)

@@ -20,6 +20,7 @@ from medssl_bench.digest import seed_from
 from medssl_bench.history import History
 from medssl_bench.method import Batch, Losses, Method, Progress
 from medssl_bench.networks import build_encoder
+from medssl_bench.networks.compiling import compile_blocks, resolve_compile
 from medssl_bench.peak import peak_bytes
 from medssl_bench.progress import Emit, Event
 from medssl_bench.stages.probe import OnlineProbe
@@ -95,6 +96,7 @@ class Outcome:
     """Negatives that each anchor of a contrastive term met in a step; 0 without such a term."""
     peak_bytes: int | None
     """Most memory held by the first process; None: not measured."""
+    compiled: bool = False
 
 
 def build_method(job: PretrainJob) -> Method:
@@ -142,6 +144,9 @@ class _Training:
         self.fabric, self.emit, self.job, self.supplies = fabric, emit, job, supplies
         self.method = build_method(job)
         self.method.to(memory_format=torch.channels_last_3d)
+        self.compiled = resolve_compile(settings.compile, fabric.device.type, settings.steps)
+        if self.compiled:
+            compile_blocks(self.method)
         optimizer = build_optimizer(self.method, settings.lr, settings.weight_decay, settings.betas)
         self.model, self.optimizer = fabric.setup(self.method, optimizer)
         self.model.train()
@@ -172,7 +177,11 @@ class _Training:
         fabric, settings, job = self.fabric, self.job.settings, self.job
         rank, world = fabric.global_rank, fabric.world_size
         crops = UnlabelledCrops(
-            self.supplies.volumes, settings.crop, self.method.requires.views, job.seed
+            self.supplies.volumes,
+            settings.crop,
+            self.method.requires.views,
+            job.seed,
+            settings.view_shift,
         )
         slots = StepSlots(self.start, settings.steps, settings.batch, rank, world)
         loader = crops.loader(slots, workers=4 if fabric.device.type == "cuda" else 0)
@@ -277,4 +286,5 @@ class _Training:
             samples=settings.steps * settings.batch * self.method.requires.views,
             negatives=self.method.negatives(settings.batch),
             peak_bytes=max(self.peak, peak_bytes(self.fabric.device.type) or 0) or None,
+            compiled=self.compiled,
         )

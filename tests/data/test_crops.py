@@ -3,7 +3,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from medssl_bench.data.crops import centred_start, random_start, sample_start
+from medssl_bench.data.crops import centred_start, nearby_start, random_start, sample_start
 
 
 @dataclass
@@ -31,6 +31,15 @@ def test_short_axes_are_padded_on_both_sides(side, crop, before):
     expected = (-before,) * 3
     assert random_start((side,) * 3, (crop,) * 3, rng()) == expected
     assert centred_start((side,) * 3, (crop,) * 3, (0, side - 1, 3), rng()) == expected
+
+
+def test_nearby_crops_reach_every_position_that_near_and_inside():
+    generator = rng()
+    shape, size = (20, 12, 3), (8, 8, 4)
+    starts = {nearby_start(shape, size, generator, (6, 1, -1), 0.25) for _ in range(2000)}
+    # Two voxels either way along each axis; the volume ends, and is shorter than the crop.
+    assert starts == {(x, y, 0) for x in range(4, 9) for y in range(4)}
+    assert nearby_start(shape, size, generator, (6, 1, 0), 0.0) == (6, 1, 0)
 
 
 def test_centred_crops_hold_their_voxel_and_stay_inside():
