@@ -13,14 +13,17 @@ import json
 import sys
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SETTINGS = ("pretrain.steps=2000", "finetune.steps=350")
-"""Longer training than in the demo; everything else is its profile."""
+    from medssl_bench.progress import Emit, Event
+
+SETTINGS = ("pretrain.steps=3600",)
+"""Longer pretraining than in the demo; everything else is its profile."""
 PRETRAINED = ("simmim", "smit")
 CONTROL = "simmim"
 NOISE = "noise"
@@ -73,28 +76,65 @@ def main() -> int:
 
 
 def run_grid(words: argparse.Namespace) -> tuple[bool, set[str]]:
-    """Run every arm that is not recorded yet; returns whether something failed, and all keys."""
-    from medssl_bench.api import run
+    """Run every arm that is not recorded yet; returns whether something failed, and all keys.
 
-    shared: dict[str, Any] = {
-        "profile": "demo",
-        "draws": words.draws,
-        "results": words.results,
-        "workers": words.workers,
-    }
+    ``words.workers`` processes go through the arms, each from another one on, and take what nobody
+    has taken: so nobody waits for the one pretraining that an arm may have.
+    """
+    others = [
+        get_context("spawn").Process(target=run_arms, args=(words, turn, show_nothing))
+        for turn in range(1, words.workers)
+    ]
+    for process in others:
+        process.start()
+    try:
+        return run_arms(words, 0)
+    except BaseException:
+        for process in others:
+            process.terminate()
+        raise
+    finally:
+        for process in others:
+            process.join()
+
+
+def run_arms(
+    words: argparse.Namespace, turn: int, emit: Emit | None = None
+) -> tuple[bool, set[str]]:
+    """Run all arms from number ``turn`` on as one of the workers; returns what it came to."""
+    import torch
+
+    from medssl_bench.api import run
+    from medssl_bench.provenance import available_cores
+
+    torch.set_num_threads(max(1, available_cores() // words.workers))
+    shared: dict[str, Any] = {"profile": "demo", "draws": words.draws, "results": words.results}
     # The middle rate comes first: its cells share a protocol with the pretrained methods.
     arms = [
         (("scratch", *PRETRAINED), "phantom_ct", None),
         ((CONTROL,), NOISE, None),
         *((("scratch",), "phantom_ct", rate) for rate in RATES if rate != RATES[1]),
     ]
+    turn %= len(arms)
     failed, keys = False, set()
-    for methods, corpus, rate in arms:
+    for methods, corpus, rate in arms[turn:] + arms[:turn]:
         changes = [*SETTINGS, f"finetune.lr={rate or RATES[1]}", *words.assignments]
-        done = run(methods, words.tasks, words.shots, corpus=corpus, assignments=changes, **shared)
+        done = run(
+            methods,
+            words.tasks,
+            words.shots,
+            corpus=corpus,
+            assignments=changes,
+            emit=emit,
+            **shared,
+        )
         failed |= not done.ok
         keys |= {planned.cell.key for planned in done.plan.cells}
     return failed, keys
+
+
+def show_nothing(_: Event) -> None:
+    """Keep quiet: what all processes do together, the first one shows."""
 
 
 def compare(results: Path, tasks: list[str], shots: str, keys: Collection[str]) -> list[Comparison]:
