@@ -131,6 +131,8 @@ def protocol_digest(found: PlannedTask, settings: Settings, precision: str, back
     from medssl_bench.analysis.metrics import definitions
 
     words = {"summary", "licence", "access", "needs_data", "expected", "groups"}
+    if not found.task.regions:
+        words.add("regions")  # so that a task without them keeps the digest it had before them
     finetune = settings.finetune.model_dump(mode="json")
     if settings.select == "last":
         for name in ("validation_cases", "validation_every", "patience"):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
@@ -70,7 +70,11 @@ class Task(BaseModel):
     """Foreground ids after ``remap``, consecutive from 1, to names."""
     remap: dict[int, int] = Field(default_factory=dict)
     """Raw label ids that mean something else here (AMOS MRI: 14 and 15 to background)."""
+    regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """What is measured where that is not each class: name -> the class ids it is made of, which
+    may overlap (LiTS: ``liver`` is liver and tumour). Trained on are the classes."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Organ group -> targets."""
     kind: Literal["organs", "tumour"] = "organs"
     """``organs``: Dice+CE, softmax. ``tumour``: Dice+BCE, tumour:background crops 1:1."""
     preprocessing: Preprocessing = Preprocessing()
@@ -92,6 +96,20 @@ class Task(BaseModel):
             if name == "mean" or names.count(name) > 1:
                 raise ValueError(f"class name {name!r} is taken; give each class its own")
         return classes
+
+    @model_validator(mode="after")
+    def _regions_are_of_classes(self) -> Task:
+        for name, ids in self.regions.items():
+            if unknown := [number for number in ids if number not in self.classes]:
+                raise ValueError(f"regions: {name} names {unknown[0]}, which is no class")
+            if not ids or name == "mean":
+                raise ValueError(f"regions: {name} needs class ids, and another name than mean")
+        return self
+
+    @property
+    def targets(self) -> dict[str, tuple[int, ...]]:
+        """What is measured: name -> class ids; the regions, or else each class."""
+        return self.regions or {name: (number,) for number, name in self.classes.items()}
 
     def cases(self, root: Path | None) -> list[Case]:
         """List every labelled case below ``root`` with its pool; raises DataError."""

@@ -28,9 +28,12 @@ AFFINE_TOLERANCE_MM = 0.1
 
 @dataclass(frozen=True)
 class Finding:
-    """Something seen in a case's headers; an ``error`` stops the run, a ``warning`` does not."""
+    """Something seen in a case; an ``error`` stops the run, a ``warning`` does not.
 
-    level: Literal["error", "warning"]
+    A ``note`` is worth knowing and no fault.
+    """
+
+    level: Literal["error", "warning", "note"]
     case: str
     file: str
     message: str
@@ -74,7 +77,7 @@ def _check_case(case: Case, channels: tuple[str, ...]) -> list[Finding]:
         parts["label"] = case.label
     first: tuple[str, Header] | None = None
     for name, source in parts.items():
-        file = _name(source)
+        file = name_of(source)
         try:
             header = source.header()
         except DataError as error:
@@ -119,7 +122,8 @@ def _times(shape: tuple[int, int, int]) -> str:
     return "x".join(str(side) for side in shape)
 
 
-def _name(source: Source) -> str:
+def name_of(source: Source) -> str:
+    """Return a source's path, or its kind where it has none."""
     return str(getattr(source, "path", type(source).__name__))
 
 

@@ -38,6 +38,32 @@ _AMOS_ORGANS = [
     "duodenum",
 ]
 
+_BRAIN_TUMOUR = ["core", "oedema", "enhancing"]
+
+
+def _release(
+    target: str,
+    summary: str,
+    modality: str,
+    kind: str,
+    classes: list[str],
+    train: int | None = None,
+    test: int | None = None,
+    family: str | None = None,
+) -> Entry:
+    """Describe a published dataset; its counts are those of the whole release."""
+    info = {
+        "family": family or target.partition(":")[2].lower(),
+        "modality": modality,
+        "kind": kind,
+        "classes": classes,
+        "train": train,
+        "test": test,
+        "needs_data": True,
+    }
+    return Entry(f"medssl_bench.tasks.{target}", summary, info)
+
+
 TASKS: dict[str, Entry] = {
     "phantom_ct": Entry(
         "medssl_bench.tasks.phantom:phantom_ct",
@@ -91,7 +117,62 @@ TASKS: dict[str, Entry] = {
             "needs_data": True,
         },
     ),
-}
+    "lits": _release(
+        "lits:LITS",
+        "Liver and its tumours of LiTS on CT; test = every fifth name",
+        "CT", "organs", ["liver", "tumour"], 104, 27,
+    ),
+    "lits_tumour": _release(
+        "lits:LITS_TUMOUR",
+        "Liver tumours of LiTS on CT, the task of paper 004; test = every fifth name",
+        "CT", "tumour", ["tumour"], 104, 27, family="lits",
+    ),
+    "kits": _release(
+        "kits:KITS",
+        "Kidneys, masses and tumours of KiTS23 (or KiTS19) on CT; 91 tested",
+        "CT", "organs", ["kidney", "tumour", "cyst"], 398, 91,
+    ),
+    "kits_tumour": _release(
+        "kits:KITS_TUMOUR",
+        "Kidney tumours of KiTS23 (or KiTS19) on CT, the task of paper 004; 91 tested",
+        "CT", "tumour", ["tumour"], 398, 91, family="kits",
+    ),
+    "la": _release(
+        "left_atrium:LA",
+        "Left atrium of the 2018 challenge on LGE-MRI; test = UA-MT's 20",
+        "MR", "organs", ["left_atrium"], 80, 20,
+    ),
+    "vs": _release(
+        "schwannoma:VS",
+        "Vestibular schwannoma on contrast-enhanced T1; test = subjects from 202 on",
+        "MR", "tumour", ["tumour"], 196, 46,
+    ),
+    "vs_t2": _release(
+        "schwannoma:VS_T2",
+        "Vestibular schwannoma on T2; test = subjects from 202 on",
+        "MR", "tumour", ["tumour"], 196, 46, family="vs",
+    ),
+    "lung_mri": _release(
+        "lung_mri:LUNG_MRI",
+        "Lung tumours on T2-weighted MRI of one's own, the task of paper 004; 21 % tested",
+        "MR", "tumour", ["tumour"],
+    ),
+    "brats_ped": _release(
+        "brain_tumour:BRATS_PED",
+        "Brain tumours of children of BraTS 2023 on four MR contrasts; 30 % tested",
+        "MR", "organs", _BRAIN_TUMOUR, 69, 30, family="brats",
+    ),
+    "brats_met": _release(
+        "brain_tumour:BRATS_MET",
+        "Brain tumours of metastases of BraTS 2023 on four MR contrasts; 30 % tested",
+        "MR", "organs", _BRAIN_TUMOUR, 167, 71, family="brats",
+    ),
+    "upenn_gbm": _release(
+        "brain_tumour:UPENN_GBM",
+        "Glioblastoma of UPENN-GBM on four MR contrasts, manual labels; 30 % tested",
+        "MR", "organs", _BRAIN_TUMOUR, family="brats",
+    ),
+}  # fmt: skip
 
 
 def load_task(spec: str) -> Task:

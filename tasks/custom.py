@@ -36,6 +36,7 @@ class TaskFile(BaseModel):
     """Regular expression on a case's id; its first group, or all it matches, is the patient."""
     classes: dict[int, str]
     remap: dict[int, int] = Field(default_factory=dict)
+    regions: dict[str, tuple[int | str, ...]] = Field(default_factory=dict)
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     modality: str
     spacing: Triple | None = (1.5, 1.5, 2.0)
@@ -91,11 +92,15 @@ class TaskFile(BaseModel):
         unknown = [new for new in self.remap.values() if new and new not in self.classes]
         if unknown:
             raise ValueError(f"remap: {unknown[0]} is no class")
-        names = [name for members in self.groups.values() for name in members]
-        for name in names:
-            if name not in self.classes.values():
-                near = did_you_mean(name, self.classes.values())
-                raise ValueError(f"groups: {name!r} is no class.{near}")
+        for word, members, known in (
+            ("regions", self.regions, {*self.classes, *self.classes.values()}),
+            ("groups", self.groups, {*(self.regions or self.classes.values())}),
+        ):
+            for name in (name for names in members.values() for name in names):
+                if name not in known:
+                    near = did_you_mean(str(name), map(str, known))
+                    what = "target" if word == "groups" and self.regions else "class"
+                    raise ValueError(f"{word}: {name!r} is no {what}.{near}")
         if isinstance(self.images, dict) and self.channels is not None:
             raise ValueError("channels: left out where images names the channels itself")
         return self
@@ -195,10 +200,16 @@ def read_task(path: Path) -> CustomTask:
     if isinstance(values.get("split"), str):
         values["split"] = read_mapping(path.parent / values["split"])
     layout = validate(values, TaskFile, path)
-    shared = layout.model_dump(include=set(Task.model_fields) - {"channels"})
+    shared = layout.model_dump(include=set(Task.model_fields) - {"channels", "regions"})
+    ids = {name: number for number, name in layout.classes.items()}
+    regions = {
+        name: tuple(part if isinstance(part, int) else ids[part] for part in parts)
+        for name, parts in layout.regions.items()
+    }
     preprocessing = Preprocessing(spacing=layout.spacing, intensity=layout.intensity)
     return CustomTask(
         **shared,
+        regions=regions,
         channels=layout.channel_names,
         preprocessing=preprocessing,
         split=layout.split,

@@ -9,8 +9,10 @@ hash instead, and two tasks agree where their patients are the same.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -18,6 +20,44 @@ from medssl_bench.digest import seed_from
 from medssl_bench.errors import DataError
 
 Pool = Literal["train", "test"]
+
+
+class Rule(Protocol):
+    """Anything that gives every case its side."""
+
+    def pools(self, patients: Mapping[str, str]) -> dict[str, Pool]:
+        """Return case -> side, given case -> patient."""
+
+
+class FromNumber(BaseModel):
+    """Cases are tested from a number on; a case's number is the last one in its id."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    first: int
+
+    def pools(self, patients: Mapping[str, str]) -> dict[str, Pool]:
+        """Return case -> side, given case -> patient."""
+        return {
+            case: "test" if int(re.findall(r"[0-9]+", case)[-1]) >= self.first else "train"
+            for case in patients
+        }
+
+
+class Rounded(BaseModel):
+    """The patients of lowest hash are tested: as many as the share comes to, rounded, at least 1.
+
+    With the whole release that is the published number; with a part of it, its share.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    test: int
+    of: int
+    seed: int = 0
+
+    def pools(self, patients: Mapping[str, str]) -> dict[str, Pool]:
+        """Return case -> side, given case -> patient."""
+        count = len({*patients.values()}) * self.test / self.of
+        return Split(test=max(1, math.floor(count + 0.5)), seed=self.seed).pools(patients)
 
 
 class Split(BaseModel):

@@ -1,8 +1,9 @@
-"""``bench data``: what there is of the data of tasks."""
+"""``bench data``: what there is of the data of tasks, and whether it is sound."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,15 @@ import click
 
 if TYPE_CHECKING:
     from medssl_bench.inventory import Stock
+    from medssl_bench.task import Task
+    from medssl_bench.validation import Finding
 
 FINDINGS_SHOWN = 5
 
 
 @click.group("data", short_help="Look at the data of tasks.")
 def command() -> None:
-    """Look at the data of tasks: what is there, what is missing and how to get it."""
+    """Look at the data of tasks: what is there, what is missing, what is wrong, what it shows."""
 
 
 EPILOG = """\b
@@ -47,16 +50,8 @@ def status(
     Headers are read, voxels are not.
     """
     from medssl_bench.inventory import take_stock
-    from medssl_bench.registry import load_plugin
-    from medssl_bench.registry import tasks as registered
-    from medssl_bench.tasks import load_tasks
-    from medssl_bench.workspace import load_workspace, parse_data
 
-    for plugin in plugins:
-        load_plugin(plugin)
-    chosen = load_tasks(tasks or ("all",))
-    names = {*registered.entries(), *(task.name for task in chosen)}
-    folders = parse_data(data, load_workspace().data_folders(), names)
+    chosen, folders = _chosen(tasks or ("all",), data, plugins)
     stocks = (take_stock(task, folders) for task in chosen)
     if as_json:
         click.echo(json.dumps([stock.as_json() for stock in stocks], indent=1))
@@ -64,6 +59,172 @@ def status(
     for number, stock in enumerate(stocks):
         click.echo(("\n" if number else "") + _text(stock))
     return 0
+
+
+VERIFY = """\b
+Examples:
+  bench data verify lits --data /datasets
+  bench data verify amos_ct kits --data amos_ct=/a --data kits=/b --json
+  bench data verify my_task.yaml
+
+\b
+Exit codes: 0 all is well, 1 something was found or no data is there, 2 wrong usage.
+"""
+
+
+@command.command("verify", epilog=VERIFY, short_help="Read every voxel and say what is wrong.")
+@click.argument("tasks", nargs=-1, metavar="TASK...", required=True)
+@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option("--json", "as_json", is_flag=True, help="A list of objects with `name`")
+@click.option("--plain", is_flag=True, default=None, help="Plain progress lines, no bars")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
+    help="A Python file that registers tasks",
+)  # fmt: skip
+def verify(
+    tasks: tuple[str, ...],
+    data: tuple[str, ...],
+    as_json: bool,
+    plain: bool | None,
+    plugins: tuple[Path, ...],
+) -> int:
+    """Read every image and label of each TASK and list what would spoil a result.
+
+    Files that cannot be read, shapes and affines that disagree, voxels that are not finite, empty
+    images, unknown label ids, and images that are there twice, which is a leak where one of them
+    trains and the other is tested. A label without foreground is noted, and is no fault.
+    """
+    from medssl_bench.progress import Progress
+    from medssl_bench.verification import verify as look
+
+    chosen, folders = _chosen(tasks, data, plugins)
+    found: list[tuple[Stock, list[Finding]]] = []
+    with Progress(plain, quiet=as_json) as progress:
+        for task in chosen:
+            found.append(look(task, folders, progress.emit, plugins))
+    if as_json:
+        rows = [
+            {
+                "name": stock.task.name,
+                "state": stock.state,
+                "cases": len(stock.cases),
+                **{f"{level}s": _count(findings, level) for level in LEVELS},
+                "findings": [asdict(finding) for finding in findings],
+            }
+            for stock, findings in found
+        ]
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        for stock, findings in found:
+            click.echo(_verdict(stock, findings))
+    return int(any(f.level != "note" for _, findings in found for f in findings))
+
+
+LEVELS = ("error", "warning", "note")
+
+
+def _verdict(stock: Stock, findings: list[Finding]) -> str:
+    """Say what was found in a task, one line for each finding."""
+    if not stock.task.needs_data:
+        return f"{stock.task.name}: generated, nothing to verify"
+    counts = ", ".join(
+        f"{count} {level}{'s' if count > 1 else ''}"
+        for level in LEVELS
+        if (count := _count(findings, level))
+    )
+    lines = [f"{stock.task.name}: {len(stock.cases)} cases, {counts or 'all is well'}"]
+    return "\n".join([*lines, *(f"  {finding.level:<8} {finding}" for finding in findings)])
+
+
+def _count(findings: list[Finding], level: str) -> int:
+    return sum(1 for finding in findings if finding.level == level)
+
+
+SYNTH = """\b
+Examples:
+  bench data synth kits --out /tmp/kits
+  bench data synth lits --tree Decathlon --out /tmp/lits
+  bench run --methods scratch --tasks kits --data /tmp/kits --shots 2 --profile demo
+"""
+
+
+@command.command("synth", epilog=SYNTH, short_help="Write a tiny tree in a dataset's layout.")
+@click.argument("name", metavar="TASK")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="A new folder"
+)
+@click.option("--tree", metavar="NAME", help="Which layout, where the dataset is met in several")
+def synth(name: str, out: Path, tree: str | None) -> int:
+    """Write a few made-up cases of TASK in its official layout, to try it without its data.
+
+    Ids, axis codes, label ids and file formats are those of the dataset, its traps included; the
+    pictures are ellipsoids. Nothing is overwritten.
+    """
+    from medssl_bench.data.synthetic import synthesise
+    from medssl_bench.errors import BenchError
+    from medssl_bench.tasks import load_task
+    from medssl_bench.tasks.release import Release
+
+    task = load_task(name)
+    if not isinstance(task, Release):
+        raise BenchError(f"{name}: no layout to write; `bench data synth` knows published datasets")
+    files = synthesise(task, out, tree)
+    click.echo(f"wrote {len(files)} files to {out}; next: bench data verify {name} --data {out}")
+    return 0
+
+
+SHOW = """\b
+Examples:
+  bench data show lits liver_0 --data /datasets
+  bench data show my_task.yaml case_001 --out case.png
+"""
+
+
+@command.command("show", epilog=SHOW, short_help="Draw a case with its label.")
+@click.argument("name", metavar="TASK")
+@click.argument("case", metavar="CASE")
+@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="[default: CASE.png]")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
+    help="A Python file that registers tasks",
+)  # fmt: skip
+def show(
+    name: str, case: str, data: tuple[str, ...], out: Path | None, plugins: tuple[Path, ...]
+) -> int:
+    """Write a contact sheet of a CASE as PNG: axial slices of each channel, plain and labelled."""
+    from medssl_bench.contact_sheet import contact_sheet
+    from medssl_bench.durable import temporary_name, write_durably
+    from medssl_bench.errors import BenchError, did_you_mean
+    from medssl_bench.plan import data_folder
+
+    (task,), folders = _chosen((name,), data, plugins)
+    cases = {found.id: found for found in task.cases(data_folder(task.name, folders))}
+    if case not in cases:
+        raise BenchError(f"{name}: no case {case!r}.{did_you_mean(case, cases)}")
+    out = out or Path(f"{case}.png")
+    picture = contact_sheet(cases[case], task)
+    unfinished = temporary_name(out)
+    write_durably(unfinished, picture)
+    unfinished.replace(out)
+    click.echo(f"wrote {out}")
+    return 0
+
+
+def _chosen(
+    specs: tuple[str, ...], data: tuple[str, ...], plugins: tuple[Path, ...]
+) -> tuple[list[Task], dict[str, Path]]:
+    """Return the tasks asked for, and where data lies by task."""
+    from medssl_bench.registry import load_plugin
+    from medssl_bench.registry import tasks as registered
+    from medssl_bench.tasks import load_tasks
+    from medssl_bench.workspace import load_workspace, parse_data
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    chosen = load_tasks(specs)
+    names = {*registered.entries(), *(task.name for task in chosen)}
+    return chosen, parse_data(data, load_workspace().data_folders(), names)
 
 
 def _text(stock: Stock) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from medssl_bench.analysis.metrics import case_metrics
+from medssl_bench.analysis.metrics import CaseRow, case_metrics
 from medssl_bench.config import EvaluateSettings
 from medssl_bench.data.preprocess import restore_labels
 from medssl_bench.progress import Emit, Event
@@ -120,32 +120,47 @@ def _rows(
     native: np.ndarray[Any, Any],
     working: np.ndarray[Any, Any],
 ) -> list[dict[str, Any]]:
-    reference = np.asarray(case.native_label())
-    rows = case_metrics(
-        reference,
-        native,
-        case.native_spacing,
-        task.classes,
-        tolerance_mm=settings.nsd_tolerance_mm,
-    )
-    inside = working_dice(np.asarray(case.label()), working, len(task.classes))
+    rows = target_rows(np.asarray(case.native_label()), native, case.native_spacing, task, settings)
+    inside = working_dice(np.asarray(case.label()), working, task)
     return [
         {"case": case.id, **row, "dice_working": float(value)}
         for row, value in zip(rows, inside, strict=True)
     ]
 
 
+def target_rows(
+    reference: np.ndarray[Any, Any],
+    prediction: np.ndarray[Any, Any],
+    spacing: tuple[float, float, float],
+    task: Task,
+    settings: EvaluateSettings,
+) -> list[CaseRow]:
+    """Measure every target of a case; regions one after another, for they may overlap."""
+    tolerance = settings.nsd_tolerance_mm
+    if not task.regions:
+        return case_metrics(reference, prediction, spacing, task.classes, tolerance_mm=tolerance)
+    rows = []
+    for name, ids in task.regions.items():
+        member = np.zeros(256, dtype=np.uint8)
+        member[list(ids)] = 1
+        masks = (member[reference], member[prediction])
+        rows += case_metrics(*masks, spacing, {1: name}, tolerance_mm=tolerance)
+    return rows
+
+
 def working_dice(
-    reference: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any], classes: int
+    reference: np.ndarray[Any, Any], prediction: np.ndarray[Any, Any], task: Task
 ) -> np.ndarray[Any, Any]:
-    """Dice of classes ``1..classes`` on the working grid; NaN where both are empty."""
+    """Dice of every target on the working grid; NaN where both are empty."""
+    count = len(task.classes) + 1
     pairs = np.bincount(
-        reference.ravel().astype(np.int64) * (classes + 1) + prediction.ravel(),
-        minlength=(classes + 1) ** 2,
-    ).reshape(classes + 1, classes + 1)
-    both = pairs.sum(0)[1:] + pairs.sum(1)[1:]
-    with np.errstate(invalid="ignore"):
-        return np.where(both > 0, 2 * np.diag(pairs)[1:] / both, np.nan)
+        reference.ravel().astype(np.int64) * count + prediction.ravel(), minlength=count**2
+    ).reshape(count, count)
+    dice = []
+    for ids in map(list, task.targets.values()):
+        both = pairs[ids].sum() + pairs[:, ids].sum()
+        dice.append(2 * pairs[np.ix_(ids, ids)].sum() / both if both else np.nan)
+    return np.array(dice)
 
 
 def mean_working_dice(
@@ -162,8 +177,8 @@ def mean_working_dice(
     for case in cases:
         scores = predict(model, case.image(), task, crop, settings, fabric)
         reference = np.asarray(case.label())
-        dice = working_dice(reference, _labels(scores, task.kind == "organs"), len(task.classes))
-        present = np.isin(np.arange(1, len(task.classes) + 1), reference)
+        dice = working_dice(reference, _labels(scores, task.kind == "organs"), task)
+        present = np.array([np.isin(reference, ids).any() for ids in task.targets.values()])
         if present.any():
             means.append(float(dice[present].mean()))
     return float(np.mean(means)) if means else 0.0

@@ -39,9 +39,9 @@ def overlay(
     z = _richest_slice(reference)
     plane = np.clip(image[:, :, z].astype(np.float32), 0, 1)
     panels = [
-        _paint(plane, None),
-        _paint(plane, reference[:, :, z]),
-        _paint(plane, prediction[:, :, z]),
+        paint(plane, None),
+        paint(plane, reference[:, :, z]),
+        paint(plane, prediction[:, :, z]),
     ]
     width = max(round(200), 1)
     height = max(round(width * plane.shape[1] * spacing[1] / (plane.shape[0] * spacing[0])), 1)
@@ -65,7 +65,7 @@ def _richest_slice(reference: Array) -> int:
     return max(range(len(counts)), key=counts.__getitem__)
 
 
-def _paint(plane: Array, labels: Array | None) -> NDArray[np.uint8]:
+def paint(plane: Array, labels: Array | None) -> NDArray[np.uint8]:
     """Grey image with labels in colour: filled at half strength, borders at full strength."""
     grey = np.repeat(plane[:, :, None] * 255, 3, axis=2)
     if labels is None:

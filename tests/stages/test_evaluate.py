@@ -11,7 +11,7 @@ from medssl_bench.config import EvaluateSettings
 from medssl_bench.data.cache import VolumeCache
 from medssl_bench.data.prepared import Prepared
 from medssl_bench.data.reading import FileSource
-from medssl_bench.stages.evaluate import evaluate, working_dice
+from medssl_bench.stages.evaluate import evaluate, target_rows, working_dice
 from medssl_bench.stages.slices import overlay
 from medssl_bench.task import Case, Intensity, Preprocessing, Task
 from medssl_bench.training import Compute
@@ -89,11 +89,44 @@ def test_working_dice_against_sets() -> None:
     a, b = rng.integers(0, 4, (2, 6, 7, 8))
     a[a == 3] = 0
     b[b == 3] = 0
-    dice = working_dice(a, b.astype(np.uint8), 3)
+    classes = {1: "one", 2: "two", 3: "none"}
+    dice = working_dice(a, b.astype(np.uint8), Task(name="sets", classes=classes))
     for k in (1, 2):
         expected = 2 * ((a == k) & (b == k)).sum() / ((a == k).sum() + (b == k).sum())
         assert dice[k - 1] == pytest.approx(expected)
     assert np.isnan(dice[2])
+    regions = {"both": (1, 2), "two": (2,), "none": (3,)}
+    task = Task(name="sets", classes=classes, regions=regions)
+    both, two, none = working_dice(a, b.astype(np.uint8), task)
+    assert both == pytest.approx(2 * ((a > 0) & (b > 0)).sum() / ((a > 0).sum() + (b > 0).sum()))
+    assert two == pytest.approx(dice[1]) and np.isnan(none)
+
+
+def test_regions_that_overlap_are_each_measured_whole() -> None:
+    """A kidney with a tumour: what is wrong within a region does not count against the region."""
+    reference = np.zeros((12, 10, 8), np.uint8)
+    reference[2:8, 2:8, 2:6] = 1
+    reference[4:6, 4:6, 3:5] = 2
+    prediction = np.where(reference > 0, 1, 0).astype(np.uint8)  # the tumour taken for kidney
+    prediction[4, 4, 3] = 2
+    task = Task(
+        name="kidney",
+        classes={1: "kidney", 2: "tumour", 3: "cyst"},
+        regions={"kidney_and_mass": (1, 2, 3), "mass": (2, 3), "tumour": (2,)},
+    )
+    settings = EvaluateSettings()
+    rows = target_rows(reference, prediction, (1.0, 2.0, 3.0), task, settings)
+    assert [row["target"] for row in rows] == ["kidney_and_mass", "mass", "tumour"]
+    assert rows[0]["dice"] == 1 and rows[0]["hd95"] == 0
+    assert rows[1]["dice"] == rows[2]["dice"] == pytest.approx(2 / (8 + 1))
+    assert rows[0]["reference_ml"] == pytest.approx(6 * 6 * 4 * 6 / 1000)
+    assert rows[2]["reference_ml"] == pytest.approx(8 * 6 / 1000)
+    # Voxels (1, 2, 3) mm apart: from (4, 4, 3) the farthest of the eight is (5, 5, 4).
+    assert rows[2]["hd95"] == pytest.approx(
+        np.percentile([np.hypot(np.hypot(x, 2 * y), 3 * z) for x in (0, 1) for y in (0, 1)
+                       for z in (0, 1)], 95)
+    )  # fmt: skip
+    assert rows[2]["diagonal_mm"] == pytest.approx(np.hypot(np.hypot(12, 20), 24))
 
 
 def test_the_picture_shows_the_patients_right_on_the_left() -> None:

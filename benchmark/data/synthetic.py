@@ -1,0 +1,104 @@
+"""A tiny tree in a dataset's official layout, to try its adapter without its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medssl_bench.data.orientation import from_ras
+from medssl_bench.digest import seed_from
+from medssl_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from medssl_bench.tasks.release import Release
+
+SHAPE = (44, 40, 28)
+SPACING = (3.0, 3.0, 4.0)
+"""mm; not the same along all axes, so that exchanged axes show."""
+
+
+def synthesise(task: Release, out: Path, tree_name: str | None = None) -> list[Path]:
+    """Write the task's samples below ``out``, in its first tree or the one named.
+
+    Bodies with one ellipsoid for each class, by seed; raw label ids, axis codes and file format are
+    those of the dataset. It is no anatomy, and proves nothing about methods. Returns the files.
+
+    Raises:
+        BenchError: No such tree, or a file is already there.
+    """
+    trees = {tree.name: tree for tree in task.trees}
+    if tree_name is not None and tree_name not in trees:
+        raise BenchError(f"{task.name}: no tree {tree_name!r}; known are {', '.join(trees)}")
+    tree = trees[tree_name] if tree_name is not None else task.trees[0]
+    written: list[Path] = []
+    for place, number in enumerate(task.samples.numbers):
+        images, label = draw(task, number)
+        affine = stored_affine(task.samples.codes[place % len(task.samples.codes)])
+        files, label_file = task.paths(number, tree)
+        for channel, file in files.items():
+            written.append(_save(out / file, images[channel], affine))
+        written.append(_save(out / label_file, label, affine))
+    return written
+
+
+def draw(task: Release, number: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
+    """Return a case's channels and its label with raw ids, ``(X, Y, Z)`` in RAS."""
+    rng = np.random.default_rng(seed_from("synthetic", task.name, number))
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, side) for side in SHAPE), indexing="ij"))
+    body = (grid[0] / 0.9) ** 2 + (grid[1] / 0.8) ** 2 + (grid[2] / 1.3) ** 2 < 1
+    raw = {to: value for value, to in task.remap.items() if to}
+    label = np.zeros(SHAPE, dtype=np.uint8)
+    levels = np.where(body, 0.4, 0.0)
+    for place, name in enumerate(task.classes):
+        # Classes from the outside in, each beside the middle of the one before.
+        size = np.array([0.62, 0.55, 0.7]) * 0.75**place * rng.uniform(0.9, 1.1, 3)
+        centre = rng.uniform(-0.12, 0.12, 3) + np.array([0.15, -0.1, 0.05])
+        inside = (((grid - centre[:, None, None, None]) / size[:, None, None, None]) ** 2).sum(0)
+        inside = (inside < 1) & body
+        label[inside] = raw.get(name, name)
+        levels[inside] = 0.55 + 0.4 * (place + 1) / len(task.classes)
+    images = {}
+    for channel in task.channels:
+        noisy = levels * rng.uniform(0.8, 1.2) + rng.normal(0, 0.02, SHAPE) * body
+        if task.modality == "CT":
+            noisy = np.where(body, (noisy - 0.4) * 300, -1000)  # HU
+        else:
+            noisy = noisy * 800
+        images[channel] = noisy.astype(np.int16)
+    return images, label
+
+
+def stored_affine(codes: str) -> NDArray[np.float64]:
+    """Return the affine of an array ``SHAPE`` in RAS that is stored with these axis codes."""
+    from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
+
+    ras = np.diag([*SPACING, 1.0])
+    ras[:3, 3] = [-side * step / 2 for side, step in zip(SHAPE, SPACING, strict=True)]
+    turn = ornt_transform(axcodes2ornt("RAS"), axcodes2ornt(codes))
+    return np.asarray(ras @ inv_ornt_aff(turn, SHAPE))
+
+
+def _save(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Path:
+    """Write an array in RAS in the storage order of ``affine``, in the format of the name."""
+    if path.exists():
+        raise BenchError(f"{path} is already there; choose another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored = np.ascontiguousarray(from_ras(array, affine))
+    if path.name.endswith((".nii", ".nii.gz")):
+        import nibabel
+
+        nibabel.save(nibabel.Nifti1Image(stored, affine), path)
+        return path
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(stored.transpose(2, 1, 0))
+    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3]  # ITK counts to the left and to the back
+    spacing = np.linalg.norm(lps[:, :3], axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:, 3].tolist())
+    sitk.WriteImage(image, str(path), useCompression=True)
+    return path

@@ -1,0 +1,143 @@
+"""Reading every voxel of a task's data before it is used: ``bench data verify``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from medssl_bench.errors import BenchError, DataError
+from medssl_bench.inventory import take_stock
+from medssl_bench.progress import Emit, Event
+from medssl_bench.provenance import available_cores
+from medssl_bench.registry import load_plugins
+from medssl_bench.validation import Finding, name_of
+
+if TYPE_CHECKING:
+    from medssl_bench.data.volume import Source
+    from medssl_bench.inventory import Stock
+    from medssl_bench.task import Case, Task
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one case's voxels showed."""
+
+    findings: tuple[Finding, ...]
+    prints: Mapping[str, str]
+    """Channel -> SHA-256 of its voxels in RAS order, whatever file they came in."""
+
+
+def verify(
+    task: Task, data: Mapping[str, Path], emit: Emit, plugins: Sequence[Path] = ()
+) -> tuple[Stock, list[Finding]]:
+    """Look for a task's cases and read all of them, in parallel; returns what is wrong.
+
+    Errors: whatever stops a run, as headers that cannot be read or disagree, truncated or damaged
+    files, voxels that are not finite, constant images, labels with unknown ids or fractions, the
+    same image on both sides of the split. Warnings: an affine of the label that differs, the same
+    image twice on one side. Notes: labels without foreground, which is no fault.
+    """
+    stock = take_stock(task, data)
+    if not stock.found:
+        missing = Finding("error", task.name, str(stock.folder or ""), stock.reason)
+        return stock, [missing]
+    if not task.needs_data:
+        return stock, []
+    findings = list(stock.findings)
+    unreadable = {(finding.case, finding.file) for finding in findings if finding.level == "error"}
+    seen: dict[str, Look] = {}
+    title = f"verify {task.name}"
+    for case, look in zip(stock.cases, _look_at_all(stock.cases, task, plugins), strict=True):
+        seen[case.id] = look
+        findings += [f for f in look.findings if (f.case, f.file) not in unreadable]
+        emit(Event(title, len(seen), len(stock.cases)))
+    findings += duplicates(stock.cases, seen)
+    emit(Event(title, len(seen), len(stock.cases), "", "done"))
+    order = {case.id: place for place, case in enumerate(stock.cases)}
+    return stock, sorted(findings, key=lambda finding: order.get(finding.case, -1))
+
+
+def _look_at_all(cases: Sequence[Case], task: Task, plugins: Sequence[Path]) -> Iterator[Look]:
+    workers = max(1, min(available_cores(), len(cases) // 4))
+    if workers == 1:
+        yield from (look_at(case, task) for case in cases)
+        return
+    with ProcessPoolExecutor(
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=load_plugins,
+        initargs=(tuple(plugins),),
+    ) as pool:
+        try:
+            yield from pool.map(look_at, cases, [task] * len(cases), chunksize=2)
+        except BrokenProcessPool:
+            raise BenchError(
+                f"verify {task.name}: a process that reads cases was killed, perhaps for want of"
+                " memory"
+            ) from None
+
+
+def look_at(case: Case, task: Task) -> Look:
+    """Read a case's images and label whole."""
+    from medssl_bench.data.labels import class_ids
+    from medssl_bench.data.orientation import to_ras
+
+    findings: list[Finding] = []
+    prints: dict[str, str] = {}
+
+    def note(level: str, source: Source, message: str) -> None:
+        text = message.replace(f"{name_of(source)}: ", "", 1)
+        findings.append(Finding(level, case.id, name_of(source), text))  # type: ignore[arg-type]
+
+    for channel, source in case.images.items():
+        try:
+            values = np.ascontiguousarray(to_ras(source.read()).array)
+        except DataError as error:
+            note("error", source, str(error))
+            continue
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            count = int(values.size - np.isfinite(values).sum())
+            note("error", source, f"{count} voxels are not finite numbers (NaN or infinite)")
+        elif values.min() == values.max():
+            note("error", source, f"every voxel is {values.flat[0]:g}: there is no image")
+        whole = values.astype(np.float32, copy=False)
+        prints[channel] = hashlib.sha256(repr(whole.shape).encode() + whole.tobytes()).hexdigest()
+    if case.label is not None:
+        try:
+            label = class_ids(case.label.read().array, task.remap, task.classes)
+        except DataError as error:
+            note("error", case.label, str(error))
+        else:
+            if not label.any():
+                note("note", case.label, "the label has no foreground")
+    return Look(tuple(findings), prints)
+
+
+def duplicates(cases: Sequence[Case], looks: Mapping[str, Look]) -> list[Finding]:
+    """Find images whose voxels are those of an earlier case, or of another channel."""
+    first: dict[str, tuple[Case, str]] = {}
+    findings = []
+    for case in cases:
+        for channel, print_ in looks[case.id].prints.items():
+            if print_ not in first:
+                first[print_] = (case, channel)
+                continue
+            other, its_channel = first[print_]
+            apart = other.pool != case.pool
+            where = (
+                f"{other.id} ({other.pool})" if other.id != case.id else f"channel {its_channel}"
+            )
+            file = name_of(case.images[channel])
+            message = f"the same voxels as {where}" + (
+                f", but this case is in {case.pool}: a leak" if apart else ""
+            )
+            findings.append(Finding("error" if apart else "warning", case.id, file, message))
+    return findings

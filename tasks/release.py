@@ -1,0 +1,132 @@
+"""Published datasets described by the patterns of their official folder trees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medssl_bench.data.reading import FileSource
+from medssl_bench.errors import BenchError, DataError
+from medssl_bench.task import Case, Task
+from medssl_bench.tasks.layout import first_group, list_volumes
+from medssl_bench.tasks.split import FromNumber, Rounded, Split
+
+
+class Tree(BaseModel):
+    """One folder tree in which a release is met; patterns as in ``task.yaml``, with ``{id}``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    images: dict[str, str]
+    """Channel -> pattern of its files."""
+    label: str
+    shown: str
+    """The tree as a user sees it."""
+
+
+class Samples(BaseModel):
+    """What ``bench data synth`` writes, traps of the real data included."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    numbers: tuple[str, ...] = ("1", "2", "3", "4", "5", "6")
+    """What stands for ``{id}``."""
+    codes: tuple[str, ...] = ("RAS",)
+    """Axis codes in which volumes are stored, in turns."""
+
+
+class Release(Task):
+    """A labelled dataset in its official layout, or in one of several."""
+
+    trees: tuple[Tree, ...] = Field(exclude=True)
+    """Tried in order; the first that holds an image is taken."""
+    samples: Samples = Field(Samples(), exclude=True)
+    folders: tuple[str, ...] = Field((), exclude=True)
+    """Names of the folder that holds the tree, where ``--data`` is the one above it."""
+    case: str = "{id}"
+    """A case's id, from what ``{id}`` stood for."""
+    patient: str | None = None
+    """Regular expression on a case's id that finds the patient."""
+    only_labelled: bool = False
+    """Images without a label are part of the release and are passed over."""
+    split: Split | FromNumber | Rounded
+
+    def cases(self, root: Path | None) -> list[Case]:
+        """List the labelled cases; an image without its label is an error.
+
+        Raises:
+            DataError: No tree, a case without a channel or label, or a side without cases.
+        """
+        base, tree = self._find(root)
+        images = {name: self._list(base, pattern) for name, pattern in tree.images.items()}
+        labels = self._list(base, tree.label)
+        every = {*labels} if self.only_labelled else {*labels}.union(*images.values())
+        for number in sorted(every):
+            for name, found in images.items():
+                if number not in found:
+                    raise DataError(
+                        f"{self.name}: {number} has no {name}, expected {base / tree.images[name]};"
+                        " unpack it completely"
+                    )
+            if number not in labels:
+                image = images[self.channels[0]][number]
+                raise DataError(
+                    f"{self.name}: {image} has no label, expected {base / tree.label};"
+                    " unpack the labels completely"
+                )
+        patients = {number: first_group(self.patient, number) for number in sorted(labels)}
+        return [
+            Case(
+                number,
+                {name: FileSource(images[name][number]) for name in self.channels},
+                FileSource(labels[number]),
+                patients[number],
+                pool,
+                {"tree": tree.name},
+            )
+            for number, pool in self.split.pools(patients).items()
+        ]
+
+    def _find(self, root: Path | None) -> tuple[Path, Tree]:
+        """Return the folder and the tree that lies in it."""
+        if root is None:
+            raise DataError(
+                f"{self.name}: no data folder given; use --data DIR or BENCH_DATA, with what is"
+                f" had from {self.access}; see `bench data status {self.name}`"
+            )
+        wanted = {name.lower() for name in (*self.folders, self.name)}
+        inside = sorted(root.iterdir()) if root.is_dir() else []
+        named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
+        for base in (root, *named):
+            for tree in self.trees:
+                if any(list_volumes(base, pattern) for pattern in tree.images.values()):
+                    return base, tree
+        patterns = " or ".join(next(iter(tree.images.values())) for tree in self.trees)
+        raise DataError(
+            f"{self.name}: no cases in {root}; expected {patterns} there, from {self.access};"
+            f" see `bench data status {self.name}`"
+        )
+
+    def _list(self, base: Path, pattern: str) -> dict[str, Path]:
+        return {
+            self.case.replace("{id}", number): path
+            for number, path in list_volumes(base, pattern).items()
+        }
+
+    def tree(self) -> str:
+        """Return every layout that is known."""
+        return "\nor\n".join(tree.shown for tree in self.trees)
+
+    def paths(self, number: str, tree: Tree) -> tuple[dict[str, str], str]:
+        """Return where a case of the id part ``number`` lies in ``tree``: its channels, its label.
+
+        Raises:
+            BenchError: A pattern leaves open what a file is called.
+        """
+        places = [
+            pattern.replace("{id}", number).replace("**/", "").replace(".nii*", ".nii.gz")
+            for pattern in (*tree.images.values(), tree.label)
+        ]
+        if unclear := [place for place in places if "*" in place or "?" in place]:
+            raise BenchError(f"{self.name}: {unclear[0]} does not say what its files are called")
+        return dict(zip(tree.images, places, strict=False)), places[-1]

@@ -1,0 +1,169 @@
+"""``bench data verify``, ``synth`` and ``show``: every fault is found and named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from medssl_bench.data.synthetic import synthesise
+from medssl_bench.tasks import load_task
+
+
+@pytest.fixture
+def kits(tmp_path: Path) -> Path:
+    root = tmp_path / "kits"
+    synthesise(load_task("kits"), root)
+    return root
+
+
+def change(path: Path, how) -> None:
+    """Write a volume anew with other voxels, affine or type."""
+    image = nib.load(path)
+    array, affine = np.asanyarray(image.dataobj).copy(), image.affine.copy()
+    array, affine = how(array, affine)
+    nib.save(nib.Nifti1Image(array, affine), path)
+
+
+def part(root: Path, case: str, name: str = "imaging") -> Path:
+    return root / f"case_{case}" / f"{name}.nii.gz"
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def with_nan(array, affine):
+    array = array.astype(np.float32)
+    array[3, 4, 5] = np.nan
+    return array, affine
+
+
+def with_id_7(array, affine):
+    array[0, 0, 0] = 7
+    return array, affine
+
+
+def halved(array, affine):
+    return array.astype(np.float32) / 2, affine
+
+
+def shifted(array, affine):
+    affine[0, 3] += 5
+    return array, affine
+
+
+FAULTS = {
+    "truncated": ("imaging", cut_short, "error", "cannot be read"),
+    "not an image": ("imaging", lambda p: p.write_bytes(b"<html>"), "error", "cannot be read"),
+    "empty": ("segmentation", lambda p: p.write_bytes(b""), "error", "the file is empty"),
+    "NaN": ("imaging", lambda p: change(p, with_nan), "error", "1 voxels are not finite"),
+    "constant": (
+        "imaging",
+        lambda p: change(p, lambda a, b: (a * 0, b)),
+        "error",
+        "every voxel is 0: there is no image",
+    ),
+    "unknown id": ("segmentation", lambda p: change(p, with_id_7), "error", "label ids 7 are unkn"),
+    "fractions": ("segmentation", lambda p: change(p, halved), "error", "no whole number"),
+    "shape": (
+        "segmentation",
+        lambda p: change(p, lambda a, b: (a[:-1], b)),
+        "error",
+        "has shape",
+    ),
+    "affine": ("segmentation", lambda p: change(p, shifted), "warning", "differ by up to 5.0 mm"),
+    "no foreground": (
+        "segmentation",
+        lambda p: change(p, lambda a, b: (a * 0, b)),
+        "note",
+        "the label has no foreground",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_once_and_named(bench, kits: Path, fault: str) -> None:
+    name, spoil, level, words = FAULTS[fault]
+    path = part(kits, "00001", name)
+    spoil(path)
+    outcome = bench("data", "verify", "kits", "--data", kits, "--json")
+    (row,) = json.loads(outcome.out)
+    assert outcome.code == (0 if level == "note" else 1)
+    assert (row["name"], row["cases"]) == ("kits", 6)
+    (finding,) = row["findings"]
+    assert row[f"{level}s"] == 1
+    assert finding["level"] == level and finding["case"] == "case_00001"
+    assert finding["file"] == str(path) and words in finding["message"]
+
+
+def test_a_sound_tree_is_said_to_be_sound(bench, kits: Path) -> None:
+    outcome = bench("data", "verify", "kits", "--data", kits, "--plain")
+    assert outcome.code == 0
+    assert outcome.out.strip() == "kits: 6 cases, all is well"
+
+
+def test_the_same_scan_on_both_sides_is_a_leak(bench, kits: Path) -> None:
+    """Told by voxels in space, not by bytes: the copy has other axis codes and no compression."""
+    image = nib.load(part(kits, "00000"))
+    turned = nib.as_closest_canonical(image)
+    nib.save(turned, part(kits, "00001"))  # case_00001 is tested, case_00000 trains
+    change(part(kits, "00001", "segmentation"), lambda a, b: (a, b))
+    outcome = bench("data", "verify", "kits", "--data", kits, "--json")
+    findings = [f for f in json.loads(outcome.out)[0]["findings"] if "voxels as" in f["message"]]
+    assert outcome.code == 1
+    (finding,) = findings
+    assert finding["level"] == "error" and finding["case"] == "case_00001"
+    assert "the same voxels as case_00000 (train), but this case is in test" in finding["message"]
+
+
+def test_the_same_scan_twice_on_one_side_is_a_warning(bench, kits: Path) -> None:
+    part(kits, "00400").write_bytes(part(kits, "00000").read_bytes())
+    outcome = bench("data", "verify", "kits", "--data", kits, "--json")
+    (finding,) = json.loads(outcome.out)[0]["findings"]
+    assert (outcome.code, finding["level"]) == (1, "warning")
+
+
+def test_data_that_is_not_there(bench, tmp_path: Path) -> None:
+    outcome = bench("data", "verify", "la", "--data", tmp_path, "--plain")
+    assert outcome.code == 1
+    assert "la: 0 cases, 1 error" in outcome.out and "expected **/{id}/lgemri.nrrd" in outcome.out
+
+
+def test_generated_data_needs_no_look(bench) -> None:
+    outcome = bench("data", "verify", "phantom_ct")
+    assert (outcome.code, outcome.out.strip()) == (0, "phantom_ct: generated, nothing to verify")
+
+
+def test_synth_says_what_to_do_next_and_it_works(bench, tmp_path: Path) -> None:
+    outcome = bench("data", "synth", "la", "--out", tmp_path / "la")
+    assert outcome.code == 0 and "wrote 8 files" in outcome.out
+    assert bench(*outcome.out.split("next: bench ")[1].split()).code == 0
+
+
+def test_synth_of_what_has_no_layout(bench, tmp_path: Path) -> None:
+    outcome = bench("data", "synth", "phantom_ct", "--out", tmp_path / "x")
+    assert outcome.code == 2 and "no layout to write" in outcome.line
+    outcome = bench("data", "synth", "kitz", "--out", tmp_path / "x")
+    assert outcome.code == 2 and "'kits'" in outcome.line
+
+
+def test_show_draws_every_channel(bench, tmp_path: Path) -> None:
+    from PIL import Image
+
+    synthesise(load_task("brats_ped"), tmp_path / "data")
+    case = "BraTS-PED-00002-000"
+    outcome = bench("data", "show", "brats_ped", case, "--data", tmp_path / "data")
+    assert outcome.code == 0
+    sheet = np.asarray(Image.open(tmp_path / f"{case}.png"))
+    grey = (sheet[..., 0] == sheet[..., 1]) & (sheet[..., 1] == sheet[..., 2])
+    rows = sheet.shape[0] // 8
+    coloured = [(~grey[i * rows + 40 : (i + 1) * rows - 20]).sum() for i in range(8)]
+    # A plain row and a labelled one for each of the four channels.
+    assert all(labelled > 10 * max(plain, 1) for plain, labelled in
+               zip(coloured[::2], coloured[1::2], strict=True))  # fmt: skip
+    outcome = bench("data", "show", "brats_ped", "BraTS-PED-00002", "--data", tmp_path / "data")
+    assert outcome.code == 2 and "no case 'BraTS-PED-00002'" in outcome.line

@@ -1,0 +1,166 @@
+"""Every published dataset: from a tree in its official layout to tested cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nibabel.orientations import aff2axcodes
+
+from medssl_bench.api import load_results, run
+from medssl_bench.data.labels import class_ids
+from medssl_bench.data.orientation import to_ras
+from medssl_bench.data.synthetic import SHAPE, draw, stored_affine, synthesise
+from medssl_bench.draws import check_split
+from medssl_bench.errors import BenchError, DataError
+from medssl_bench.tasks import TASKS, load_task
+from medssl_bench.tasks.kits import CASES
+from medssl_bench.tasks.release import Release
+from medssl_bench.verification import verify
+
+RELEASES = [name for name in sorted(TASKS) if isinstance(load_task(name), Release)]
+
+
+def release(name: str) -> Release:
+    task = load_task(name)
+    assert isinstance(task, Release)
+    return task
+
+
+def trees() -> list[tuple[str, str]]:
+    return [(name, tree.name) for name in RELEASES for tree in release(name).trees]
+
+
+@pytest.mark.parametrize(("name", "tree"), trees())
+def test_what_is_read_is_what_was_drawn(name: str, tree: str, tmp_path: Path) -> None:
+    """Voxel for voxel and in the same place, whatever the axis codes and the file format."""
+    task = release(name)
+    synthesise(task, tmp_path, tree)
+    cases = {case.id: case for case in task.cases(tmp_path)}
+    assert sorted(cases) == sorted(task.case.replace("{id}", n) for n in task.samples.numbers)
+    check_split(list(cases.values()), name)
+    for place, number in enumerate(task.samples.numbers):
+        case = cases[task.case.replace("{id}", number)]
+        images, label = draw(task, number)
+        codes = task.samples.codes[place % len(task.samples.codes)]
+        for channel, source in case.images.items():
+            stored = source.read()
+            assert "".join(aff2axcodes(stored.affine)) == codes
+            ras = to_ras(stored)
+            np.testing.assert_array_equal(ras.array, images[channel])
+            np.testing.assert_allclose(ras.affine, stored_affine("RAS"), atol=1e-4)
+        assert case.label is not None
+        read = class_ids(to_ras(case.label.read()).array, task.remap, task.classes)
+        assert sorted(np.unique(read)) == [0, *task.classes]
+        for raw in np.unique(label):
+            assert (read[label == raw] == task.remap.get(int(raw), int(raw))).all()
+
+
+@pytest.mark.parametrize("name", RELEASES)
+def test_a_release_goes_all_the_way(name: str, tmp_path: Path) -> None:
+    """Found, verified, prepared, trained on for two steps, and every target measured."""
+    task = release(name)
+    synthesise(task, tmp_path / "data")
+    stock, findings = verify(task, {"": tmp_path / "data"}, lambda event: None)
+    assert stock.state == "found" and findings == []
+    changes = ["finetune.steps=2", "finetune.crop=[32,32,32]", "evaluate.overlap=0", "draws=1"]
+    done = run(
+        "scratch",
+        name,
+        "2",
+        profile="demo",
+        data=tmp_path / "data",
+        results=tmp_path / "results",
+        assignments=[*changes, "example_slices=0", "tracking=false"],
+        emit=lambda event: None,
+    )
+    assert done.ok
+    cases = load_results(tmp_path / "results")
+    tested = {case.id for case in stock.cases if case.pool == "test"}
+    assert set(cases["case"]) == tested
+    assert set(cases["target"]) == set(task.targets)
+    drawn = {case: draw(task, n)[1] for case, n in by_id(task).items() if case in tested}
+    voxel_ml = 3 * 3 * 4 / 1000
+    for row in cases.itertuples():
+        ids = task.targets[row.target]
+        raw = [r for r in range(256) if task.remap.get(r, r) in ids]
+        assert row.reference_ml == pytest.approx(np.isin(drawn[row.case], raw).sum() * voxel_ml)
+
+
+def by_id(task: Release) -> dict[str, str]:
+    return {task.case.replace("{id}", number): number for number in task.samples.numbers}
+
+
+def test_the_volume_drawn_has_no_axis_like_another() -> None:
+    assert len(set(SHAPE)) == 3
+
+
+def test_published_splits() -> None:
+    lits = [f"liver_{number}" for number in range(131)]
+    pools = release("lits").split.pools({case: case for case in lits})
+    tested = [case for case in lits if pools[case] == "test"]
+    assert len(tested) == 27
+    assert sorted(tested)[:3] == ["liver_0", "liver_102", "liver_107"]  # as in MedCoSS's list
+    kits = release("kits").split.pools({case: case for case in CASES})
+    assert len(CASES) == 489 and list(kits.values()).count("test") == 91
+    part = release("kits").split.pools({case: case for case in CASES[:60]})
+    assert all(kits[case] == pool for case, pool in part.items())
+    subjects = [n for n in range(1, 251) if n not in (39, 97, 130, 160, 168, 208, 219, 227)]
+    vs = release("vs").split.pools({f"vs_gk_{n}": f"vs_gk_{n}" for n in subjects})
+    assert (len(vs), list(vs.values()).count("test")) == (242, 46)
+
+
+def test_follow_ups_of_a_patient_stay_on_one_side(tmp_path: Path) -> None:
+    task = release("brats_ped")
+    synthesise(task, tmp_path)
+    cases = {case.id: case for case in task.cases(tmp_path)}
+    both = [cases[f"BraTS-PED-00003-00{visit}"] for visit in (0, 1)]
+    assert both[0].group == both[1].group == "BraTS-PED-00003"
+    assert both[0].pool == both[1].pool
+
+
+def test_decathlon_and_codalab_name_the_same_cases(tmp_path: Path) -> None:
+    task = release("lits")
+    for tree in task.trees:
+        synthesise(task, tmp_path / tree.name, tree.name)
+    first, second = (
+        {(case.id, case.pool) for case in task.cases(tmp_path / tree.name)} for tree in task.trees
+    )
+    assert first == second
+
+
+def test_a_tree_may_lie_in_its_own_folder(tmp_path: Path) -> None:
+    task = release("lits")
+    synthesise(task, tmp_path / "Task03_Liver", "Decathlon")
+    assert len(task.cases(tmp_path)) == 6
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    task = release("kits")
+    with pytest.raises(DataError, match=r"no data folder given.*github.com/neheller/kits23"):
+        task.cases(None)
+    with pytest.raises(DataError, match=r"no cases in .*expected \*\*/case_\{id\}/imaging.nii.gz"):
+        task.cases(tmp_path)
+    files = synthesise(task, tmp_path)
+    files[1].unlink()
+    with pytest.raises(DataError, match=r"case_00000/imaging.nii.gz has no label"):
+        task.cases(tmp_path)
+    files[0].unlink()
+    (tmp_path / "brats").mkdir()
+    brats = release("brats_met")
+    synthesise(brats, tmp_path / "brats")
+    next((tmp_path / "brats").rglob("*00004-000-t2w*")).unlink()
+    with pytest.raises(DataError, match="BraTS-MET-00004-000 has no t2w"):
+        brats.cases(tmp_path / "brats")
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    task = release("la")
+    files = synthesise(task, tmp_path)
+    before = files[0].read_bytes()
+    with pytest.raises(BenchError, match="is already there"):
+        synthesise(task, tmp_path)
+    assert files[0].read_bytes() == before
+    with pytest.raises(BenchError, match="no tree 'h5'; known are NRRD"):
+        synthesise(task, tmp_path / "new", "h5")
