@@ -39,7 +39,10 @@ def contact_sheet(case: Case, task: Task) -> bytes:
     label = None
     if case.label is not None:
         stored = to_ras(case.label.read())
-        label = class_ids(stored.array, task.remap, task.classes)
+        try:
+            label = class_ids(stored.array, task.remap, task.classes)
+        except DataError as error:
+            raise DataError(f"{case.label}: {error}") from None
     tiles: list[tuple[str, list[Any]]] = []
     for channel, source in case.images.items():
         volume = source.read()

@@ -5,6 +5,10 @@ UPENN-GBM, like BraTS until 2021, has 4 for enhancing. A later release of the ch
 other meanings and a fourth id, which is refused as unknown. Measured are the regions WT (1, 2, 3),
 TC (1, 3) and ET (3), plainly, as paper 003 does, not lesion by lesion as the challenges of 2023.
 
+Intensities are scaled from the 1st to the 99th percentile of the volume, as paper 003 states for
+pretraining. Its code takes the 5th to 95th without clipping; clipped there, half of a skull-stripped
+brain would be white, since four fifths of the volume are background.
+
 Paper 003 splits 6:1:3 at random without lists; 30 % of the patients are tested here, by seed.
 """
 
@@ -15,7 +19,7 @@ from medssl_bench.tasks.release import Release, Samples, Tree
 from medssl_bench.tasks.split import Rounded
 
 _PREPROCESSING = Preprocessing(
-    spacing=(1.0, 1.0, 1.0), intensity=Intensity(rule="percentile", low=5.0, high=95.0)
+    spacing=(1.0, 1.0, 1.0), intensity=Intensity(rule="percentile", low=1.0, high=99.0)
 )
 CLASSES = {1: "core", 2: "oedema", 3: "enhancing"}
 REGIONS = {"whole_tumour": (1, 2, 3), "tumour_core": (1, 3), "enhancing_tumour": (3,)}

@@ -92,6 +92,9 @@ class TaskFile(BaseModel):
         unknown = [new for new in self.remap.values() if new and new not in self.classes]
         if unknown:
             raise ValueError(f"remap: {unknown[0]} is no class")
+        for name, parts in self.regions.items():
+            if not parts or name == "mean":
+                raise ValueError(f"regions: {name} needs class ids, and another name than mean")
         for word, members, known in (
             ("regions", self.regions, {*self.classes, *self.classes.values()}),
             ("groups", self.groups, {*(self.regions or self.classes.values())}),

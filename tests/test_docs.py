@@ -146,12 +146,13 @@ def test_pictures_are_what_the_script_draws(tmp_path):
         assert (tmp_path / name).read_bytes() == (ROOT / "docs" / name).read_bytes()
 
 
-def test_the_page_of_methods_is_what_the_script_writes(tmp_path):
-    script = tmp_path / "methods.py"
-    script.write_text((ROOT / "docs" / "methods.py").read_text("utf-8"), "utf-8")
+@pytest.mark.parametrize("name", ["methods", "tasks"])
+def test_a_generated_page_is_what_its_script_writes(name, tmp_path):
+    script = tmp_path / f"{name}.py"
+    script.write_text((ROOT / "docs" / f"{name}.py").read_text("utf-8"), "utf-8")
     subprocess.run([sys.executable, str(script)], check=True)
-    written = (tmp_path / "methods.md").read_text("utf-8")
-    assert written == (ROOT / "docs" / "methods.md").read_text("utf-8"), "run docs/methods.py"
+    written = (tmp_path / f"{name}.md").read_text("utf-8")
+    assert written == (ROOT / "docs" / f"{name}.md").read_text("utf-8"), f"run docs/{name}.py"
 
 
 def test_the_page_of_methods_has_every_setting_and_plain_markdown():

@@ -67,6 +67,14 @@ def test_short_forms(folder):
     assert load_task(save(folder, spacing="native")).preprocessing.spacing is None
 
 
+def test_regions_are_made_of_classes_by_name_or_id(folder):
+    task = load_task(save(folder, regions={"whole": ["front", 2], "back": ["back"]}))
+    assert task.regions == task.targets == {"whole": (1, 2), "back": (2,)}
+    assert load_task(save(folder)).targets == {"front": (1,), "back": (2,)}
+    grouped = save(folder, regions={"whole": [1, 2]}, groups={"all": ["whole"]})
+    assert load_task(grouped).groups == {"all": ("whole",)}
+
+
 def test_paths_are_below_data_first_then_beside_the_yaml(folder, tmp_path_factory, write):
     spec = save(folder)
     other = tmp_path_factory.mktemp("other")
@@ -231,6 +239,9 @@ def test_lists_in_a_file_of_their_own(folder, name):
         ({"classes": {1: "a", 2: "a"}}, "same name"),
         ({"remap": {7: 3}}, "remap: 3 is no class"),
         ({"groups": {"all": ["frnt"]}}, "'frnt' is no class. Did you mean 'front'"),
+        ({"regions": {"all": ["frnt"]}}, "'frnt' is no class. Did you mean 'front'"),
+        ({"regions": {"all": [3]}}, "regions: 3 is no class"),
+        ({"regions": {"all": []}}, "regions: all needs class ids"),
         ({"split": {"test": 1.5}}, "share between 0 and 1"),
         ({"split": {"test": 0}}, "share between 0 and 1"),
         ({"split": "gone.json"}, "gone.json: no such file"),
