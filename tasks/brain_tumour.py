@@ -6,8 +6,8 @@ other meanings and a fourth id, which is refused as unknown. Measured are the re
 TC (1, 3) and ET (3), plainly, as paper 003 does, not lesion by lesion as the challenges of 2023.
 
 Intensities are scaled from the 1st to the 99th percentile of the volume, as paper 003 states for
-pretraining. Its code takes the 5th to 95th without clipping; clipped there, half of a skull-stripped
-brain would be white, since four fifths of the volume are background.
+pretraining. Its code takes the 5th to 95th without clipping; clipped there, much of a
+skull-stripped brain would be white, since four fifths of the volume are background.
 
 Paper 003 splits 6:1:3 at random without lists; 30 % of the patients are tested here, by seed.
 """
