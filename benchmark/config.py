@@ -28,7 +28,7 @@ class PretrainSettings(_Model):
     """Scans per optimizer step on all devices together; a method with two views takes two crops of
     each."""
     crop: Crop = (96, 96, 96)
-    view_shift: float | None = Field(None, ge=0)
+    view_shift: float | None = Field(None, ge=0, allow_inf_nan=False)
     """Largest distance along each axis between the crops of a scan that a method compares, in crop
     sides; None: any two crops of the scan (paper 004). SMIT's code: 1/3; nnssl's SimCLR: 1/2."""
     lr: float = Field(2e-4, gt=0)

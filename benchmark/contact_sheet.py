@@ -34,11 +34,14 @@ def contact_sheet(case: Case, task: Task) -> bytes:
     from medssl_bench.data.labels import class_ids
     from medssl_bench.data.orientation import to_ras
     from medssl_bench.data.preprocess import scale_intensity
+    from medssl_bench.data.volume import Volume
     from medssl_bench.stages.slices import COLOURS, paint
 
+    # As in training, the first channel's affine places all of a case.
+    affine = next(iter(case.images.values())).header().affine
     label = None
     if case.label is not None:
-        stored = to_ras(case.label.read())
+        stored = to_ras(Volume(case.label.read().array, affine))
         try:
             label = class_ids(stored.array, task.remap, task.classes)
         except DataError as error:
@@ -46,10 +49,13 @@ def contact_sheet(case: Case, task: Task) -> bytes:
     tiles: list[tuple[str, list[Any]]] = []
     for channel, source in case.images.items():
         volume = source.read()
-        ras = to_ras(volume)
+        ras = to_ras(Volume(volume.array, affine))
         if label is not None and ras.array.shape != label.shape:
             raise DataError(f"{source}: its shape is {ras.array.shape}, the label's {label.shape}")
-        image = scale_intensity(ras.array, task.preprocessing.intensity)
+        try:
+            image = scale_intensity(ras.array, task.preprocessing.intensity)
+        except DataError as error:
+            raise DataError(f"{source}: {error}") from None
         x, y, z = ras.header.spacing
         height = max(round(WIDTH * image.shape[1] * y / (image.shape[0] * x)), 1)
         codes = "".join(str(code) for code in aff2axcodes(volume.affine))

@@ -74,7 +74,7 @@ class Task(BaseModel):
     """What is measured where that is not each class: name -> the class ids it is made of, which
     may overlap (LiTS: ``liver`` is liver and tumour). Trained on are the classes."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Organ group -> targets."""
+    """Organ group -> targets (kept with the task; nothing shows them yet)."""
     kind: Literal["organs", "tumour"] = "organs"
     """``organs``: Dice+CE, softmax. ``tumour``: Dice+BCE, tumour:background crops 1:1."""
     preprocessing: Preprocessing = Preprocessing()
@@ -102,8 +102,10 @@ class Task(BaseModel):
         for name, ids in self.regions.items():
             if unknown := [number for number in ids if number not in self.classes]:
                 raise ValueError(f"regions: {name} names {unknown[0]}, which is no class")
-            if not ids or name == "mean":
-                raise ValueError(f"regions: {name} needs class ids, and another name than mean")
+            if not ids or len({*ids}) < len(ids) or name == "mean":
+                raise ValueError(
+                    f"regions: {name} needs class ids, each once, and another name than mean"
+                )
         return self
 
     @property

@@ -39,7 +39,7 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.case}: {self.file}: {self.message}"
+        return ": ".join(part for part in (self.case, self.file, self.message) if part)
 
 
 def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:

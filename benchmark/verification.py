@@ -89,6 +89,7 @@ def look_at(case: Case, task: Task) -> Look:
     """Read a case's images and label whole."""
     from medssl_bench.data.labels import class_ids
     from medssl_bench.data.orientation import to_ras
+    from medssl_bench.data.preprocess import scale_intensity
 
     findings: list[Finding] = []
     prints: dict[str, str] = {}
@@ -103,11 +104,13 @@ def look_at(case: Case, task: Task) -> Look:
         except DataError as error:
             note("error", source, str(error))
             continue
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            count = int(values.size - np.isfinite(values).sum())
-            note("error", source, f"{count} voxels are not finite numbers (NaN or infinite)")
-        elif values.min() == values.max():
+        if values.min() == values.max():
             note("error", source, f"every voxel is {values.flat[0]:g}: there is no image")
+            continue
+        try:
+            scale_intensity(values, task.preprocessing.intensity)
+        except DataError as error:
+            note("error", source, str(error))
         whole = values.astype(np.float32, copy=False)
         prints[channel] = hashlib.sha256(repr(whole.shape).encode() + whole.tobytes()).hexdigest()
     if case.label is not None:

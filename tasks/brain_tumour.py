@@ -48,6 +48,7 @@ def _brats2023(name: str, word: str, who: str, count: int) -> Release:
                 ),
             ),
         ),
+        only_labelled=True,  # the challenge's validation cases, which may lie beside, have none
         case=case,
         patient=r"^BraTS-[A-Z]+-[0-9]+",
         split=Rounded(test=3, of=10),

@@ -206,7 +206,7 @@ def read_task(path: Path) -> CustomTask:
     shared = layout.model_dump(include=set(Task.model_fields) - {"channels", "regions"})
     ids = {name: number for number, name in layout.classes.items()}
     regions = {
-        name: tuple(part if isinstance(part, int) else ids[part] for part in parts)
+        name: tuple(dict.fromkeys(p if isinstance(p, int) else ids[p] for p in parts))
         for name, parts in layout.regions.items()
     }
     preprocessing = Preprocessing(spacing=layout.spacing, intensity=layout.intensity)

@@ -38,8 +38,9 @@ _SHARED = {
     "modality": "CT",
     "trees": TREES,
     "folders": ("kits23", "kits19"),
+    "only_labelled": True,  # KiTS19's cases from 00210 on have none
     "case": "case_{id}",
-    "split": Split(test=TEST),
+    "split": Split(test=TEST, train=tuple(sorted({*CASES} - {*TEST}))),
     "samples": Samples(
         numbers=("00000", "00001", "00299", "00400", "00401", "00588"), codes=("IPL",)
     ),

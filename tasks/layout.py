@@ -48,6 +48,8 @@ def _match(base: Path, pattern: str) -> list[tuple[str, Path]]:
         pattern = Path(pattern).relative_to(base).as_posix()
     wild = pattern.replace("[", "[[]").replace("{id}", "*")
     paths = [path for path in base.glob(wild) if not _is_hidden(path.relative_to(base))]
+    if pattern.endswith("*"):  # which also finds what a download left: .part, .md5
+        paths = [p for p in paths if p.is_dir() or p.name.lower().endswith(EXTENSIONS)]
     if "{id}" in pattern:
         wanted = expression(pattern)
         matches = ((wanted.fullmatch(path.relative_to(base).as_posix()), path) for path in paths)

@@ -27,14 +27,20 @@ LA = Release(
     remap={255: 1},
     trees=(
         Tree(
-            name="NRRD",
-            images={"image": "**/{id}/lgemri.nrrd"},
-            label="**/{id}/laendo.nrrd",
+            name="release",
+            images={"image": "**/2018LA_Seg_Training Set/{id}/lgemri.nrrd"},
+            label="**/2018LA_Seg_Training Set/{id}/laendo.nrrd",
             shown=(
                 "2018LA_Seg_Training Set/\n"
                 "  <20 characters>/lgemri.nrrd   <20 characters>/laendo.nrrd\n"
                 "  ..."
             ),
+        ),
+        Tree(
+            name="its training folder",
+            images={"image": "{id}/lgemri.nrrd"},
+            label="{id}/laendo.nrrd",
+            shown="<20 characters>/lgemri.nrrd   <20 characters>/laendo.nrrd   (as --data)",
         ),
     ),
     split=Split(test=TEST),

@@ -13,7 +13,8 @@ from medssl_bench.task import Intensity, Preprocessing
 from medssl_bench.tasks.release import Release, Samples, Tree
 from medssl_bench.tasks.split import Split
 
-TEST = tuple(sorted(f"liver_{number}" for number in range(131))[::5])
+CASES = tuple(sorted(f"liver_{number}" for number in range(131)))
+TEST = CASES[::5]
 
 TREES = (
     Tree(
@@ -24,11 +25,12 @@ TREES = (
             "Training Batch 1/volume-0.nii ...   Training Batch 1/segmentation-0.nii ...\n"
             "Training Batch 2/volume-28.nii ...  Training Batch 2/segmentation-28.nii ..."
         ),
+        ending=".nii",
     ),
     Tree(
         name="Decathlon",
-        images={"image": "imagesTr/liver_{id}.nii.gz"},
-        label="labelsTr/liver_{id}.nii.gz",
+        images={"image": "imagesTr/liver_{id}.nii*"},
+        label="labelsTr/liver_{id}.nii*",
         shown="Task03_Liver/\n  imagesTr/liver_0.nii.gz ...   labelsTr/liver_0.nii.gz ...",
     ),
 )
@@ -38,7 +40,7 @@ _SHARED = {
     "trees": TREES,
     "folders": ("Task03_Liver",),
     "case": "liver_{id}",
-    "split": Split(test=TEST),
+    "split": Split(test=TEST, train=tuple(sorted({*CASES} - {*TEST}))),
     "samples": Samples(numbers=("0", "1", "2", "10", "28", "130"), codes=("RAS", "LPS")),
     "preprocessing": Preprocessing(intensity=Intensity(rule="clip", low=-175.0, high=250.0)),
     "licence": "CC BY-NC-ND 4.0",

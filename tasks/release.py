@@ -23,6 +23,8 @@ class Tree(BaseModel):
     label: str
     shown: str
     """The tree as a user sees it."""
+    ending: str = ".nii.gz"
+    """What the files end in where a pattern says ``.nii*``."""
 
 
 class Samples(BaseModel):
@@ -97,9 +99,9 @@ class Release(Task):
         wanted = {name.lower() for name in (*self.folders, self.name)}
         inside = sorted(root.iterdir()) if root.is_dir() else []
         named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
-        for base in (root, *named):
+        for base in (*named, root):
             for tree in self.trees:
-                if any(list_volumes(base, pattern) for pattern in tree.images.values()):
+                if any(self._list(base, pattern) for pattern in tree.images.values()):
                     return base, tree
         patterns = " or ".join(next(iter(tree.images.values())) for tree in self.trees)
         raise DataError(
@@ -108,10 +110,14 @@ class Release(Task):
         )
 
     def _list(self, base: Path, pattern: str) -> dict[str, Path]:
-        return {
-            self.case.replace("{id}", number): path
-            for number, path in list_volumes(base, pattern).items()
-        }
+        try:
+            found = list_volumes(base, pattern)
+        except DataError as error:
+            pair = str(error).partition(" have the same id")[0]
+            raise DataError(
+                f"{self.name}: {pair} are one case twice; remove one, or point --data at one tree"
+            ) from None
+        return {self.case.replace("{id}", number): path for number, path in found.items()}
 
     def tree(self) -> str:
         """Return every layout that is known."""
@@ -124,7 +130,7 @@ class Release(Task):
             BenchError: A pattern leaves open what a file is called.
         """
         places = [
-            pattern.replace("{id}", number).replace("**/", "").replace(".nii*", ".nii.gz")
+            pattern.replace("{id}", number).replace("**/", "").replace(".nii*", tree.ending)
             for pattern in (*tree.images.values(), tree.label)
         ]
         if unclear := [place for place in places if "*" in place or "?" in place]:

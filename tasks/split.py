@@ -37,10 +37,13 @@ class FromNumber(BaseModel):
 
     def pools(self, patients: Mapping[str, str]) -> dict[str, Pool]:
         """Return case -> side, given case -> patient."""
-        return {
-            case: "test" if int(re.findall(r"[0-9]+", case)[-1]) >= self.first else "train"
-            for case in patients
-        }
+        pools: dict[str, Pool] = {}
+        for case in patients:
+            numbers = re.findall(r"[0-9]+", case)
+            if not numbers:
+                raise DataError(f"case {case!r} has no number, by which the split is made")
+            pools[case] = "test" if int(numbers[-1]) >= self.first else "train"
+        return pools
 
 
 class Rounded(BaseModel):

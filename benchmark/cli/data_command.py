@@ -106,7 +106,7 @@ def verify(
         rows = [
             {
                 "name": stock.task.name,
-                "state": stock.state,
+                "state": "faulty" if stock.found and _count(findings, "error") else stock.state,
                 "cases": len(stock.cases),
                 **{f"{level}s": _count(findings, level) for level in LEVELS},
                 "findings": [asdict(finding) for finding in findings],
@@ -164,8 +164,10 @@ def synth(name: str, out: Path, tree: str | None) -> int:
     from medssl_bench.errors import BenchError
     from medssl_bench.tasks import load_task
     from medssl_bench.tasks.release import Release
+    from medssl_bench.validation import check_writable
 
     task = load_task(name)
+    check_writable(out)
     if not isinstance(task, Release):
         raise BenchError(f"{name}: no layout to write; `bench data synth` knows published datasets")
     files = synthesise(task, out, tree)
@@ -197,12 +199,17 @@ def show(
     from medssl_bench.durable import temporary_name, write_durably
     from medssl_bench.errors import BenchError, did_you_mean
     from medssl_bench.plan import data_folder
+    from medssl_bench.validation import check_writable
 
+    if name == "all" or any(sign in name for sign in "*?,:"):
+        raise BenchError(f"{name}: one task is shown; name it")
     (task,), folders = _chosen((name,), data, plugins)
     cases = {found.id: found for found in task.cases(data_folder(task.name, folders))}
     if case not in cases:
         raise BenchError(f"{name}: no case {case!r}.{did_you_mean(case, cases)}")
     out = out or Path(f"{case}.png")
+    check_writable(out.parent)
+    out.parent.mkdir(parents=True, exist_ok=True)
     picture = contact_sheet(cases[case], task)
     unfinished = temporary_name(out)
     write_durably(unfinished, picture)
@@ -234,6 +241,7 @@ def _text(stock: Stock) -> str:
         f"{task.name}: {stock.state}, {stock.shown('train')} training and {stock.shown('test')}"
         f" test cases",
         _line("classes", f"{len(task.classes)}: {', '.join(task.classes.values())}"),
+        *([_line("measured", ", ".join(task.regions))] if task.regions else []),
         _line("licence", task.licence),
     ]
     if task.needs_data and stock.folder is not None:

@@ -56,6 +56,12 @@ def shifted(array, affine):
     return array, affine
 
 
+def nearly_empty(array, affine):
+    array = array * 0
+    array[:2, 0, 0] = 900
+    return array, affine
+
+
 FAULTS = {
     "truncated": ("imaging", cut_short, "error", "cannot be read"),
     "not an image": ("imaging", lambda p: p.write_bytes(b"<html>"), "error", "cannot be read"),
@@ -127,10 +133,22 @@ def test_the_same_scan_twice_on_one_side_is_a_warning(bench, kits: Path) -> None
     assert (outcome.code, finding["level"]) == (1, "warning")
 
 
+def test_what_stops_a_run_is_an_error(bench, tmp_path: Path) -> None:
+    """Almost all background: there is no window between the percentiles."""
+    synthesise(load_task("brats_ped"), tmp_path / "data")
+    path = next((tmp_path / "data").rglob("BraTS-PED-00004-000-t2w.nii.gz"))
+    change(path, nearly_empty)
+    outcome = bench("data", "verify", "brats_ped", "--data", tmp_path / "data", "--json")
+    (row,) = json.loads(outcome.out)
+    (finding,) = row["findings"]
+    assert (outcome.code, row["state"], finding["file"]) == (1, "faulty", str(path))
+    assert "has no width" in finding["message"]
+
+
 def test_data_that_is_not_there(bench, tmp_path: Path) -> None:
     outcome = bench("data", "verify", "la", "--data", tmp_path, "--plain")
     assert outcome.code == 1
-    assert "la: 0 cases, 1 error" in outcome.out and "expected **/{id}/lgemri.nrrd" in outcome.out
+    assert "la: 0 cases, 1 error" in outcome.out and "/{id}/lgemri.nrrd" in outcome.out
 
 
 def test_generated_data_needs_no_look(bench) -> None:
@@ -167,3 +185,32 @@ def test_show_draws_every_channel(bench, tmp_path: Path) -> None:
                zip(coloured[::2], coloured[1::2], strict=True))  # fmt: skip
     outcome = bench("data", "show", "brats_ped", "BraTS-PED-00002", "--data", tmp_path / "data")
     assert outcome.code == 2 and "no case 'BraTS-PED-00002'" in outcome.line
+
+
+def test_show_places_the_label_as_training_does(bench, kits: Path) -> None:
+    """By the image's affine, whatever the label's says."""
+    assert bench("data", "show", "kits", "case_00000", "--data", kits, "--out", "a.png").code == 0
+
+    def mirrored(array, affine):
+        affine[:3, 2] *= -1
+        return array, affine
+
+    change(part(kits, "00000", "segmentation"), mirrored)
+    assert bench("data", "show", "kits", "case_00000", "--data", kits, "--out", "b.png").code == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("show", "lits*", "liver_0"), "one task is shown"),
+        (("show", "all", "liver_0"), "one task is shown"),
+        (("show", "kits", "case_00000", "--out", "file/a.png"), "cannot write"),
+        (("synth", "lits", "--out", "file/x"), "cannot write"),
+    ],
+)
+def test_wrong_words_are_one_line(bench, kits: Path, words, told: str) -> None:
+    Path("file").write_text("")
+    data = ("--data", kits) if words[0] == "show" else ()
+    outcome = bench("data", *words, *data)
+    assert outcome.code == 2 and told in outcome.line

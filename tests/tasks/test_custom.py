@@ -71,6 +71,8 @@ def test_regions_are_made_of_classes_by_name_or_id(folder):
     task = load_task(save(folder, regions={"whole": ["front", 2], "back": ["back"]}))
     assert task.regions == task.targets == {"whole": (1, 2), "back": (2,)}
     assert load_task(save(folder)).targets == {"front": (1,), "back": (2,)}
+    twice = load_task(save(folder, regions={"whole": [1, "front", 2]}))
+    assert twice.regions == {"whole": (1, 2)}
     grouped = save(folder, regions={"whole": [1, 2]}, groups={"all": ["whole"]})
     assert load_task(grouped).groups == {"all": ("whole",)}
 

@@ -137,22 +137,60 @@ def test_a_tree_may_lie_in_its_own_folder(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    task = release("kits")
-    with pytest.raises(DataError, match=r"no data folder given.*github.com/neheller/kits23"):
+    task = release("la")
+    with pytest.raises(DataError, match=r"no data folder given.*cardiacatlas.org"):
         task.cases(None)
-    with pytest.raises(DataError, match=r"no cases in .*expected \*\*/case_\{id\}/imaging.nii.gz"):
+    with pytest.raises(DataError, match=r"no cases in .*expected .*\{id\}/lgemri.nrrd"):
         task.cases(tmp_path)
     files = synthesise(task, tmp_path)
     files[1].unlink()
-    with pytest.raises(DataError, match=r"case_00000/imaging.nii.gz has no label"):
+    with pytest.raises(DataError, match=r"06SR5RBREL16DQ6M8LWS/lgemri.nrrd has no label"):
         task.cases(tmp_path)
-    files[0].unlink()
-    (tmp_path / "brats").mkdir()
     brats = release("brats_met")
     synthesise(brats, tmp_path / "brats")
     next((tmp_path / "brats").rglob("*00004-000-t2w*")).unlink()
     with pytest.raises(DataError, match="BraTS-MET-00004-000 has no t2w"):
         brats.cases(tmp_path / "brats")
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("kits", "case_00210/imaging.nii.gz"),
+        ("brats_ped", "ValidationData/BraTS-PED-00100-000/BraTS-PED-00100-000-t1n.nii.gz"),
+        ("lits", "LITS-Challenge-Test-Data/test-volume-0.nii"),
+        ("lits", "Training Batch 1/._volume-0.nii"),
+        ("lits", "Training Batch 1/volume-5.nii.part"),
+        ("la", "Testing Set/AAAAAAAAAAAAAAAAAAAA/lgemri.nrrd"),
+    ],
+)
+def test_images_that_have_no_label_in_the_release_are_passed_over(
+    name: str, beside: str, tmp_path: Path
+) -> None:
+    task = release(name)
+    files = synthesise(task, tmp_path)
+    before = [case.id for case in task.cases(tmp_path)]
+    (tmp_path / beside).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / beside).write_bytes(files[0].read_bytes())
+    assert [case.id for case in task.cases(tmp_path)] == before
+
+
+def test_cases_that_no_list_names_neither_train_nor_are_tested(tmp_path: Path) -> None:
+    task = release("lits")
+    files = synthesise(task, tmp_path)
+    before = [case.id for case in task.cases(tmp_path)]
+    for file in files[:2]:
+        file.with_name(file.name.replace(".nii", "-copy.nii")).write_bytes(file.read_bytes())
+    assert [case.id for case in task.cases(tmp_path)] == before
+    file = files[0]
+    file.with_name(file.name + ".gz").write_bytes(b"another")
+    with pytest.raises(DataError, match=r"^lits: .*volume-0.nii and .*are one case twice"):
+        task.cases(tmp_path)
+
+
+def test_a_case_without_a_number_has_no_side(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'vs_gk_extra' has no number"):
+        release("vs").split.pools({"vs_gk_extra": "vs_gk_extra"})
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -162,5 +200,5 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="is already there"):
         synthesise(task, tmp_path)
     assert files[0].read_bytes() == before
-    with pytest.raises(BenchError, match="no tree 'h5'; known are NRRD"):
+    with pytest.raises(BenchError, match="no tree 'h5'; known are release"):
         synthesise(task, tmp_path / "new", "h5")
