@@ -99,11 +99,11 @@ class TaskFile(BaseModel):
             ("regions", self.regions, {*self.classes, *self.classes.values()}),
             ("groups", self.groups, {*(self.regions or self.classes.values())}),
         ):
-            for name in (name for names in members.values() for name in names):
-                if name not in known:
-                    near = did_you_mean(str(name), map(str, known))
+            for part in (part for parts in members.values() for part in parts):
+                if part not in known:
+                    near = did_you_mean(str(part), map(str, known))
                     what = "target" if word == "groups" and self.regions else "class"
-                    raise ValueError(f"{word}: {name!r} is no {what}.{near}")
+                    raise ValueError(f"{word}: {part!r} is no {what}.{near}")
         if isinstance(self.images, dict) and self.channels is not None:
             raise ValueError("channels: left out where images names the channels itself")
         return self
