@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from medssl_bench import registry
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
     from medssl_bench.store import Store
+    from medssl_bench.task import Case, Corpus, Task
 
 BYTES_PER_RECORD = 2**20
 """Record, tables and pictures of a cell; generous."""
@@ -33,16 +35,9 @@ class Hours:
 
 def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     """Upper bounds of (cache, results) in bytes for what the plan misses."""
-    from medssl_bench.data.cache import VolumeCache, disk_estimate
-    from medssl_bench.preparation import needed_cases, rules
+    from medssl_bench.preparation import needed_cases
 
-    volumes, held = 0, VolumeCache(cache)
-    for owner, cases in needed_cases(plan):
-        for case in cases:
-            rule, words = rules(owner, case)
-            if not held.holds(case, rule, **words):
-                headers = [case.images[channel].header() for channel in words["channels"]]
-                volumes += disk_estimate(headers, rule, labelled=case.label is not None)
+    volumes = sum(unprepared(owner, cases, cache)[1] for owner, cases in needed_cases(plan))
     starts = [job.backbone for job in plan.missing_starts]
     cells = [planned.cell.backbone for planned in plan.missing_cells]
     # A checkpoint holds weights and two moments in float32, twice (the last two are kept).
@@ -53,6 +48,25 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
         kept += sum(map(_weight_bytes, cells))
     records = len(plan.missing_cells) * BYTES_PER_RECORD
     return volumes, int(running + kept + records)
+
+
+def unprepared(owner: Task | Corpus, cases: Sequence[Case], cache: Path) -> tuple[list[Case], int]:
+    """Return the cases that the cache lacks, and the most bytes that they will take in it.
+
+    Raises:
+        DataError: A header cannot be read.
+    """
+    from medssl_bench.data.cache import VolumeCache, disk_estimate
+    from medssl_bench.preparation import rules
+
+    missing, size, held = [], 0, VolumeCache(cache)
+    for case in cases:
+        rule, words = rules(owner, case)
+        if not held.holds(case, rule, **words):
+            headers = [case.images[channel].header() for channel in words["channels"]]
+            size += disk_estimate(headers, rule, labelled=case.label is not None)
+            missing.append(case)
+    return missing, size
 
 
 def _weight_bytes(backbone: str) -> int:

@@ -77,36 +77,56 @@ def _prepare_many(root: Path, owner: Task | Corpus, cases: Sequence[Case]) -> li
 def prepare_plan(plan: Plan, cache: Path, emit: Emit) -> None:
     """Fill the cache with every case that the plan's missing work needs."""
     for owner, cases in needed_cases(plan):
-        title = f"prepare {owner.name}"
-        workers = max(1, min(available_cores(), len(cases) // 4))
-        size = max(1, min(16, len(cases) // workers))
-        chunks = [cases[i : i + size] for i in range(0, len(cases), size)]
-        done, faulty = 0, 0
-        if workers == 1:
-            results = ((len(chunk), _prepare_many(cache, owner, chunk)) for chunk in chunks)
-            for count, faults in results:
-                done, faulty = done + count, faulty + len(faults)
-                emit(Event(title, done, len(cases)))
-        else:
-            with ProcessPoolExecutor(
-                workers,
-                mp_context=get_context("spawn"),
-                initializer=load_plugins,
-                initargs=(plan.request.plugins,),
-            ) as pool:
-                try:
-                    jobs = {pool.submit(_prepare_many, cache, owner, c): len(c) for c in chunks}
-                    for job in as_completed(jobs):
-                        done, faulty = done + jobs[job], faulty + len(job.result())
-                        emit(Event(title, done, len(cases)))
-                except BrokenProcessPool:
-                    raise BenchError(
-                        f"{title}: a process that prepares cases was killed, perhaps for want of"
-                        f" memory, after {done} of {len(cases)}; run the same command again: what"
-                        " is prepared stays"
-                    ) from None
-        note = f"{faulty} of {len(cases)} cases are faulty" if faulty else ""
-        emit(Event(title, done, len(cases), note, "failed" if faulty else "done"))
+        prepare_cases(owner, cases, cache, emit, plan.request.plugins)
+
+
+def prepare_cases(
+    owner: Task | Corpus,
+    cases: Sequence[Case],
+    cache: Path,
+    emit: Emit,
+    plugins: Sequence[Path] = (),
+) -> dict[str, str]:
+    """Fill the cache with cases of one task or corpus, in parallel; returns faults by case id.
+
+    What is prepared already is passed over.
+
+    Raises:
+        BenchError: A process was killed.
+    """
+    title = f"prepare {owner.name}"
+    workers = max(1, min(available_cores(), len(cases) // 4))
+    size = max(1, min(16, len(cases) // workers))
+    chunks = [cases[i : i + size] for i in range(0, len(cases), size)]
+    done = 0
+    faults: dict[str, str] = {}
+    if workers == 1:
+        for chunk in chunks:
+            faults |= dict(_prepare_many(cache, owner, chunk))
+            done += len(chunk)
+            emit(Event(title, done, len(cases)))
+    else:
+        with ProcessPoolExecutor(
+            workers,
+            mp_context=get_context("spawn"),
+            initializer=load_plugins,
+            initargs=(tuple(plugins),),
+        ) as pool:
+            try:
+                jobs = {pool.submit(_prepare_many, cache, owner, c): len(c) for c in chunks}
+                for job in as_completed(jobs):
+                    faults |= dict(job.result())
+                    done += jobs[job]
+                    emit(Event(title, done, len(cases)))
+            except BrokenProcessPool:
+                raise BenchError(
+                    f"{title}: a process that prepares cases was killed, perhaps for want of"
+                    f" memory, after {done} of {len(cases)}; run the same command again: what"
+                    " is prepared stays"
+                ) from None
+    note = f"{len(faults)} of {len(cases)} cases are faulty" if faults else ""
+    emit(Event(title, done, len(cases), note, "failed" if faults else "done"))
+    return faults
 
 
 def needed_cases(plan: Plan) -> list[tuple[Task | Corpus, tuple[Case, ...]]]:

@@ -214,3 +214,30 @@ def test_wrong_words_are_one_line(bench, kits: Path, words, told: str) -> None:
     data = ("--data", kits) if words[0] == "show" else ()
     outcome = bench("data", *words, *data)
     assert outcome.code == 2 and told in outcome.line
+
+
+def test_prepare_does_what_a_run_would_and_only_once(bench, kits: Path) -> None:
+    words = ("data", "prepare", "kits", "--data", kits, "--results", "r", "--json")
+    (row,) = json.loads(bench(*words, "--dry-run").out)
+    assert (row["cases"], row["missing"], row["faults"]) == (6, 6, {}) and row["bytes"] > 0
+    outcome = bench(*words)
+    assert outcome.code == 0 and json.loads(outcome.out)[0]["missing"] == 6
+    (again,) = json.loads(bench(*words).out)
+    assert (again["missing"], again["bytes"]) == (0, 0)
+    plan = bench("run", "--methods", "scratch", "--tasks", "kits", "--data", kits, "--results", "r",
+                 "--profile", "demo", "--dry-run")  # fmt: skip
+    assert "at most 0 MiB of cache" in plan.out
+
+
+def test_prepare_names_what_is_faulty_and_does_the_rest(bench, kits: Path) -> None:
+    change(part(kits, "00001", "segmentation"), with_id_7)
+    outcome = bench("data", "prepare", "kits", "--data", kits, "--results", "r", "--plain")
+    assert outcome.code == 1
+    assert "kits: 6 cases, 6 to prepare, at most" in outcome.out
+    assert "error: kits: case_00001: " in outcome.out and "label ids 7 are unknown" in outcome.out
+    (row,) = json.loads(
+        bench(
+            "data", "prepare", "kits", "--data", kits, "--results", "r", "--dry-run", "--json"
+        ).out
+    )
+    assert row["missing"] == 1
