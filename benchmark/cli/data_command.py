@@ -257,6 +257,65 @@ def synth(name: str, out: Path, tree: str | None) -> int:
     return 0
 
 
+NNUNET = """\b
+Examples:
+  bench data export-nnunet kits --data /datasets --out nnUNet_raw --id 501
+  bench data export-nnunet amos_mri --shots 5 --draws 3 --out nnUNet_raw --id 502
+
+\b
+Then, with nnU-Net:
+  nnUNetv2_plan_and_preprocess -d 501 --verify_dataset_integrity
+  cp nnUNet_raw/Dataset501_kits/splits_final.json nnUNet_preprocessed/Dataset501_kits/
+  nnUNetv2_train 501 3d_fullres 0
+"""
+
+
+@command.command("export-nnunet", epilog=NNUNET, short_help="Write a raw dataset of nnU-Net.")
+@click.argument("name", metavar="TASK")
+@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="nnUNet_raw"
+)
+@click.option("--id", "number", required=True, type=click.IntRange(1, 999), help="Dataset id")
+@click.option("--shots", default="full", show_default=True, help="Labelled cases of a fold")
+@click.option("--draws", default=1, show_default=True, type=click.IntRange(1), help="Folds")
+@click.option("--plain", is_flag=True, default=None, help="Plain progress lines, no bars")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
+    help="A Python file that registers tasks",
+)  # fmt: skip
+def export_nnunet(
+    name: str,
+    data: tuple[str, ...],
+    out: Path,
+    number: int,
+    shots: str,
+    draws: int,
+    plain: bool | None,
+    plugins: tuple[Path, ...],
+) -> int:
+    """Write TASK as a raw dataset of nnU-Net, to train that by itself on the same cases.
+
+    Training cases go to imagesTr and labelsTr, test cases to imagesTs and labelsTs. Fold D of
+    splits_final.json trains on the labelled cases of draw D. Nested regions (WT, TC, ET) become
+    nnU-Net's regions. It goes on where it was stopped.
+    """
+    from medssl_bench import nnunet_dataset
+    from medssl_bench.plan import data_folder
+    from medssl_bench.progress import Progress
+    from medssl_bench.validation import check_writable
+
+    task, folders = _one(name, data, plugins)
+    check_writable(out)
+    cases = task.cases(data_folder(task.name, folders))
+    with Progress(plain) as progress:
+        folder = nnunet_dataset.export_nnunet(
+            task, cases, out, number, shots, draws, progress.emit, plugins
+        )
+    click.echo(f"wrote {folder}; next: nnUNetv2_plan_and_preprocess -d {number}")
+    return 0
+
+
 SHOW = """\b
 Examples:
   bench data show lits liver_0 --data /datasets
@@ -283,9 +342,7 @@ def show(
     from medssl_bench.plan import data_folder
     from medssl_bench.validation import check_writable
 
-    if name == "all" or any(sign in name for sign in "*?,:"):
-        raise BenchError(f"{name}: one task is shown; name it")
-    (task,), folders = _chosen((name,), data, plugins)
+    task, folders = _one(name, data, plugins)
     cases = {found.id: found for found in task.cases(data_folder(task.name, folders))}
     if case not in cases:
         raise BenchError(f"{name}: no case {case!r}.{did_you_mean(case, cases)}")
@@ -298,6 +355,18 @@ def show(
     unfinished.replace(out)
     click.echo(f"wrote {out}")
     return 0
+
+
+def _one(
+    name: str, data: tuple[str, ...], plugins: tuple[Path, ...]
+) -> tuple[Task, dict[str, Path]]:
+    """Return the one task that is meant, and where data lies by task."""
+    from medssl_bench.errors import BenchError
+
+    chosen, folders = _chosen((name,), data, plugins)
+    if len(chosen) > 1:
+        raise BenchError(f"{name}: {len(chosen)} tasks; name one")
+    return chosen[0], folders
 
 
 def _chosen(

@@ -203,8 +203,8 @@ def test_show_places_the_label_as_training_does(bench, kits: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("show", "lits*", "liver_0"), "one task is shown"),
-        (("show", "all", "liver_0"), "one task is shown"),
+        (("show", "lits*", "liver_0"), "2 tasks; name one"),
+        (("show", "all", "liver_0"), "tasks; name one"),
         (("show", "kits", "case_00000", "--out", "file/a.png"), "cannot write"),
         (("synth", "lits", "--out", "file/x"), "cannot write"),
     ],
