@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +14,8 @@ import numpy as np
 from medssl_bench.draws import Shots, check_split, draw_cases
 from medssl_bench.durable import temporary_name, write_durably
 from medssl_bench.errors import BenchError, DataError
+from medssl_bench.parallel import in_processes, workers_for
 from medssl_bench.progress import Emit, Event
-from medssl_bench.provenance import available_cores
-from medssl_bench.registry import load_plugins
 
 if TYPE_CHECKING:
     from medssl_bench.task import Case, Task
@@ -54,7 +51,10 @@ def export_nnunet(
     folds = _folds(task, cases, shots, draws)
     for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    _write_all(task, cases, folder, emit, plugins)
+    title, write = f"export {task.name}", partial(write_case, task=task, folder=folder)
+    written = in_processes(write, cases, workers_for(len(cases)), plugins, title)
+    for done, _ in enumerate(written, start=1):
+        emit(Event(title, done, len(cases)))
     _write_json(folder / "splits_final.json", folds)
     # Last, so that an unfinished folder is known by its absence.
     _write_json(folder / "dataset.json", description(task, cases))
@@ -113,33 +113,7 @@ def _folds(task: Task, cases: Sequence[Case], shots: str, draws: int) -> list[di
     return folds
 
 
-def _write_all(
-    task: Task, cases: Sequence[Case], folder: Path, emit: Emit, plugins: Sequence[Path]
-) -> None:
-    title, workers = f"export {task.name}", max(1, min(available_cores(), len(cases) // 4))
-    if workers == 1:
-        for done, case in enumerate(cases, start=1):
-            write_case(task, case, folder)
-            emit(Event(title, done, len(cases)))
-        return
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=get_context("spawn"),
-        initializer=load_plugins,
-        initargs=(tuple(plugins),),
-    ) as pool:
-        try:
-            jobs = pool.map(write_case, [task] * len(cases), cases, [folder] * len(cases))
-            for done, _ in enumerate(jobs, start=1):
-                emit(Event(title, done, len(cases)))
-        except BrokenProcessPool:
-            raise BenchError(
-                f"{title}: a process was killed, perhaps for want of memory; run the same command"
-                " again: what is written stays"
-            ) from None
-
-
-def write_case(task: Task, case: Case, folder: Path) -> None:
+def write_case(case: Case, task: Task, folder: Path) -> None:
     """Write a case's channels and label on the grid of its first channel."""
     from medssl_bench.data.labels import class_ids
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medssl_bench.errors import BenchError, DataError
+from medssl_bench.errors import DataError
 from medssl_bench.inventory import take_stock
+from medssl_bench.parallel import in_processes, workers_for
 from medssl_bench.progress import Emit, Event
-from medssl_bench.provenance import available_cores
-from medssl_bench.registry import load_plugins
 from medssl_bench.validation import Finding, name_of
 
 if TYPE_CHECKING:
@@ -55,7 +52,10 @@ def verify(
     unreadable = {(finding.case, finding.file) for finding in findings if finding.level == "error"}
     seen: dict[str, Look] = {}
     title = f"verify {task.name}"
-    for case, look in zip(stock.cases, _look_at_all(stock.cases, task, plugins), strict=True):
+    looks = in_processes(
+        partial(look_at, task=task), stock.cases, workers_for(len(stock.cases)), plugins, title
+    )
+    for case, look in zip(stock.cases, looks, strict=True):
         seen[case.id] = look
         findings += [f for f in look.findings if (f.case, f.file) not in unreadable]
         emit(Event(title, len(seen), len(stock.cases)))
@@ -63,26 +63,6 @@ def verify(
     emit(Event(title, len(seen), len(stock.cases), "", "done"))
     order = {case.id: place for place, case in enumerate(stock.cases)}
     return stock, sorted(findings, key=lambda finding: order.get(finding.case, -1))
-
-
-def _look_at_all(cases: Sequence[Case], task: Task, plugins: Sequence[Path]) -> Iterator[Look]:
-    workers = max(1, min(available_cores(), len(cases) // 4))
-    if workers == 1:
-        yield from (look_at(case, task) for case in cases)
-        return
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=get_context("spawn"),
-        initializer=load_plugins,
-        initargs=(tuple(plugins),),
-    ) as pool:
-        try:
-            yield from pool.map(look_at, cases, [task] * len(cases), chunksize=2)
-        except BrokenProcessPool:
-            raise BenchError(
-                f"verify {task.name}: a process that reads cases was killed, perhaps for want of"
-                " memory"
-            ) from None
 
 
 def look_at(case: Case, task: Task) -> Look:
