@@ -44,6 +44,7 @@ def make_plan(
     profile: str | None = None,
     corpus: str | None = None,
     corpus_size: int | None = None,
+    exclude_leaks: bool = False,
     backbone: str | None = None,
     crop: int | None = None,
     draws: int | None = None,
@@ -62,7 +63,8 @@ def make_plan(
 
     ``tasks=None`` plans pretraining alone. ``crop`` is the side of the cubic crops of
     pretraining and fine-tuning in voxels; ``devices`` share each pretraining. ``data`` is a folder,
-    a mapping task -> folder, or a list of what ``--data`` takes.
+    a mapping task -> folder, or a list of what ``--data`` takes. ``exclude_leaks`` leaves out the
+    volumes of the corpus in which ``bench data audit`` found test cases.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
@@ -88,6 +90,7 @@ def make_plan(
     asked = {
         "corpus": corpus or workspace.corpus,
         "corpus_size": corpus_size,
+        "exclude_leaks": exclude_leaks or None,
         "pretrain.crop": crop and [crop] * 3,
         "finetune.crop": crop and [crop] * 3,
         "backbone": backbone or workspace.backbone,

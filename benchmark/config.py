@@ -136,6 +136,8 @@ class Settings(_Model):
     corpus_size: int | None = Field(None, ge=0)
     """Use this many volumes of the corpus; smaller subsets are inside larger ones. 0: pretrain on
     nothing, so that every method is ``scratch``."""
+    exclude_leaks: bool = False
+    """Leave out the corpus's volumes in which audits of the results folder found test cases."""
     draws: int = Field(1, ge=1)
     seeds: int = Field(1, ge=1)
     pretrain_seed: int = Field(0, ge=0)

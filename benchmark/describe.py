@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from medssl_bench.networks.compiling import resolve_compile
 
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
+
+
+LEAKS_SHOWN = 5
 
 
 def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int) -> str:
@@ -31,6 +35,7 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
             f"task {name}: {len(found.ids('train'))} training and {len(found.ids('test'))} test"
             f" cases, {len(found.task.classes)} classes"
         )
+    lines += _leaks(plan)
     for (task, shots), steps, epochs in _budgets(plan):
         lines.append(
             f"  {task} {shots}: {steps} steps of {settings.finetune.batch} cases"
@@ -88,6 +93,7 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
                 "train": list(found.ids("train")),
                 "test": list(found.ids("test")),
                 "split": found.split,
+                "leaks": _leaks_json(plan, name),
             }
             for name, found in plan.tasks.items()
         },
@@ -125,6 +131,36 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
         "storage_bytes": {"cache": need_cache, "results": need_results},
         "warnings": list(plan.warnings),
     }
+
+
+def _leaks_json(plan: Plan, task: str) -> dict[str, Any] | None:
+    """Describe what the corpus shows of a task's test set; None where nothing is pretrained."""
+    if task not in plan.exposures:
+        return None
+    found = plan.exposures[task]
+    return {"checked": found.checked, "found": [asdict(leak) for leak in found.leaks]}
+
+
+def _leaks(plan: Plan) -> list[str]:
+    """Say which test cases the corpus shows, and which test sets nobody has looked for in it."""
+    lines = []
+    for name, found in plan.exposures.items():
+        tested = len(plan.tasks[name].ids("test"))
+        if found.cases:
+            lines.append(
+                f"leak: {len(found.cases)} of {tested} test cases of {name} are in the corpus;"
+                " --exclude-leaks leaves those volumes out"
+            )
+            lines += [f"  {leak}" for leak in found.leaks[:LEAKS_SHOWN]]
+            if len(found.leaks) > LEAKS_SHOWN:
+                lines.append(f"  and {len(found.leaks) - LEAKS_SHOWN} more; --json has them all")
+    unchecked = [name for name, found in plan.exposures.items() if not found.checked]
+    if unchecked and plan.corpus is not None:
+        lines.append(
+            f"leaks: not looked for in {plan.corpus.corpus.name}; `bench data audit"
+            f" {' '.join(unchecked)} --corpus {plan.settings.corpus}` does"
+        )
+    return lines
 
 
 def _own_backbones(plan: Plan) -> str:

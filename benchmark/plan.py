@@ -23,6 +23,7 @@ from medssl_bench.record import Cell
 from medssl_bench.validation import check_cases, raise_errors
 
 if TYPE_CHECKING:
+    from medssl_bench.audit.exposure import Exposure
     from medssl_bench.data.volume import Source
     from medssl_bench.imports import ImportJob
     from medssl_bench.stages.pretrain import PretrainJob
@@ -110,6 +111,8 @@ class Plan:
     """What pretraining is followed by (``pretrain.probe``); only its training cases are used."""
     imports: Mapping[str, ImportJob] = field(default_factory=dict)
     """Encoders taken from files in place of pretraining, by key."""
+    exposures: Mapping[str, Exposure] = field(default_factory=dict)
+    """Task -> what of its test set the corpus shows; empty where nothing is pretrained."""
 
     @property
     def settings(self) -> Settings:
@@ -176,7 +179,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     corpus = None
     check_channels([*trained, *sources], tasks)
     if trained:
-        corpus, notes = _find_corpus(request.settings)
+        corpus, notes = _find_corpus(request.settings, store.root)
         warnings += notes
     jobs = {
         name: pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
@@ -211,7 +214,32 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         warnings=tuple(warnings),
         imports={job.key: job for job in imports.values()},
         probe=probe,
+        exposures=_exposures(planned, corpus, request.settings, store.root) if corpus else {},
     )
+
+
+def _exposures(
+    tasks: Mapping[str, PlannedTask], corpus: PlannedCorpus, settings: Settings, root: Path
+) -> dict[str, Exposure]:
+    """Look up what of each test set the corpus shows.
+
+    Raises:
+        BenchError: Leaks are to be excluded, and nobody has looked for them.
+    """
+    from medssl_bench.audit.exposure import exposure
+
+    found = {
+        name: exposure(root, task.task, task.cases, corpus.corpus, corpus.cases)
+        for name, task in tasks.items()
+    }
+    unchecked = [name for name, task in found.items() if not task.checked]
+    if settings.exclude_leaks and unchecked:
+        raise BenchError(
+            f"exclude_leaks: nobody has looked for the test cases of {', '.join(unchecked)} in"
+            f" {corpus.corpus.name}; run `bench data audit {' '.join(unchecked)}"
+            f" --corpus {settings.corpus}` first"
+        )
+    return found
 
 
 def _find_probe(request: Request) -> PlannedTask | None:
@@ -283,7 +311,7 @@ def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[
         [case.id for case in cases if case.pool == "train"],
         [case.id for case in cases if case.pool == "test"],
     )
-    content = digest(sorted(_case_digest(case) for case in cases))
+    content = data_digest(cases)
     for pool, whole in task.expected.items():
         found = sum(1 for case in cases if case.pool == pool)
         if found < whole:
@@ -291,7 +319,7 @@ def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[
     return PlannedTask(task, cases, split, content), [f"{task.name}: {note}" for note in notes]
 
 
-def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:
+def _find_corpus(settings: Settings, root: Path) -> tuple[PlannedCorpus, list[str]]:
     from medssl_bench.tasks.corpora import load_corpus
 
     if settings.corpus is None:
@@ -299,11 +327,34 @@ def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:
             "which corpus? give --corpus NAME or --corpus folder:PATH, or `corpus:` in bench.yaml"
         )
     corpus = load_corpus(settings.corpus)
-    cases = _subset(corpus.cases(None), corpus.name, settings.corpus_size)
-    notes = raise_errors(check_cases(cases, corpus), corpus.name)
-    kinds = {name: rule.model_dump(mode="json") for name, rule in corpus.preprocessing.items()}
-    content = digest([kinds, sorted(_case_digest(case) for case in cases)])
+    whole = corpus.cases(None)
+    kept = _without_leaks(whole, root) if settings.exclude_leaks else whole
+    cases = _subset(kept, corpus.name, settings.corpus_size)
+    notes = [str(note) for note in raise_errors(check_cases(cases, corpus), corpus.name)]
+    if len(kept) < len(whole):
+        notes.append(f"{len(whole) - len(kept)} of {len(whole)} volumes show test cases: left out")
+    content = corpus_digest(corpus, cases)
     return PlannedCorpus(corpus, cases, content), [f"{corpus.name}: {note}" for note in notes]
+
+
+def data_digest(cases: Iterable[Case]) -> str:
+    """Digest what a task's cases hold, and their side of the split."""
+    return digest(sorted(_case_digest(case) for case in cases))
+
+
+def corpus_digest(corpus: Corpus, cases: Iterable[Case]) -> str:
+    """Digest what these volumes of a corpus hold and how they are preprocessed."""
+    kinds = {name: rule.model_dump(mode="json") for name, rule in corpus.preprocessing.items()}
+    return digest([kinds, sorted(_case_digest(case) for case in cases)])
+
+
+def _without_leaks(cases: Sequence[Case], root: Path) -> list[Case]:
+    """Leave out the volumes in which an audit of this results folder found a test case."""
+    from medssl_bench.audit.exposure import leaking_volumes
+    from medssl_bench.audit.verdicts import volume_digest
+
+    leaking = leaking_volumes(root)
+    return [case for case in cases if volume_digest(case) not in leaking]
 
 
 def _subset(cases: Sequence[Case], corpus: str, size: int | None) -> tuple[Case, ...]:

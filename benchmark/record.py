@@ -135,6 +135,8 @@ class Leaks(Part):
 
     checked: bool
     found: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+    """One line for each pair of a test case and a volume that shows it."""
 
 
 class Git(Part):

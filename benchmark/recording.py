@@ -12,7 +12,7 @@ from medssl_bench.analysis.metrics import definitions, summarise
 from medssl_bench.digest import weights_digest
 from medssl_bench.imports import statement
 from medssl_bench.peak import peak_bytes
-from medssl_bench.record import Cost, Digests, Draw, Leaks, Pretrained, Record, Split, utc_now
+from medssl_bench.record import Cell, Cost, Digests, Draw, Leaks, Pretrained, Record, Split, utc_now
 from medssl_bench.watch import collapsed
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def record_cell(
             corpus=job.corpus_digest if job else None,
             pretraining_weights=info["weights_digest"] if info else None,
         ),
-        leaks=Leaks(checked=False),
+        leaks=_leaks(plan, cell),
         settings={
             **settings.model_dump(mode="json"),
             "task": found.task.model_dump(mode="json"),
@@ -198,6 +198,16 @@ def record_cell(
     store.write(record, result.cases, pd.DataFrame(tuned.history), pictures)
     mean = metrics["mean"]["dice_mean"]
     return f"Dice {mean:.3f} in {seconds:.0f} s" if mean is not None else "Dice missing"
+
+
+def _leaks(plan: Plan, cell: Cell) -> Leaks:
+    """Say what of the test set the encoder has seen; without pretraining there is nothing."""
+    if cell.pretraining == "none":
+        return Leaks(checked=True)
+    if cell.pretraining not in plan.pretrainings:
+        return Leaks(checked=False)  # what a file's encoder was trained on is not known
+    found = plan.exposures[cell.task]
+    return Leaks(checked=found.checked, found=found.cases, evidence=tuple(map(str, found.leaks)))
 
 
 def _pretrained(info: dict[str, Any]) -> Pretrained:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from medssl_bench import registry
 from medssl_bench.analysis import tables
 from medssl_bench.analysis.figures import inline
-from medssl_bench.analysis.leaderboard import exports, plots, sources, views
+from medssl_bench.analysis.leaderboard import exports, leaks, plots, sources, views
 from medssl_bench.analysis.leaderboard.examples import example_rows
 from medssl_bench.analysis.leaderboard.marks import SHAPES, Mark, method_marks
 from medssl_bench.analysis.leaderboard.results import Results, numbers_of, read_results
@@ -108,7 +108,10 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         generated=report.generated.astimezone(UTC),
         facts=sources.facts(results, report.board, version("medssl-bench")),
-        boards=views.leaderboard_tables(report.board, report.marks),
+        boards=views.leaderboard_tables(
+            report.board, report.marks, leaks.leak_values(results.records)
+        ),
+        leaks=leaks.leak_lines(results.records),
         targets=views.target_tables(
             report.targets, tables.target_order(results.cases), report.marks
         ),

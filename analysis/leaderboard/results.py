@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from medssl_bench.audit.exposure import audited_later
 from medssl_bench.errors import BenchError
 from medssl_bench.store import Store
 
@@ -83,7 +84,7 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
     folders = {record.key: store.folder(record.cell) for record in records}
     results = Results(
         cases=cases,
-        records=[record.model_dump(mode="json") for record in records],
+        records=[_with_audits(root, record.model_dump(mode="json")) for record in records],
         histories=histories,
         pretraining=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
         slices=read_slices(folders),
@@ -93,3 +94,8 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         },
     )
     return results, left_out
+
+
+def _with_audits(root: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with what audits of the folder found since it was written."""
+    return {**record, "leaks": audited_later(root, record)}

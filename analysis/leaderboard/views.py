@@ -82,6 +82,7 @@ LEADERBOARD = [
     "Cases",
     "Backbone",
     "Pretraining",
+    "Leaks",
     "Protocol",
 ]
 HINTS = {
@@ -93,12 +94,18 @@ HINTS = {
     "Runs": "draws \u00d7 seeds",
     "Cases": "test cases with at least one target",
     "Pretraining": "corpus, its scans, voxels of a crop, start of the pretraining's key, its seed",
+    "Leaks": "test cases found in the corpus that was pretrained on",
     "Protocol": "start of the digest of all settings that decide a result",
 }
 
 
-def leaderboard_tables(board: pd.DataFrame, marks: Mapping[str, Mark]) -> dict[str, list[Table]]:
-    """Return the tables of each task, one for each number of shots."""
+def leaderboard_tables(
+    board: pd.DataFrame, marks: Mapping[str, Mark], leaks: Mapping[tuple[str, str], Value]
+) -> dict[str, list[Table]]:
+    """Return the tables of each task, one for each number of shots.
+
+    ``leaks`` says of (task, pretraining) what of the test set was in the corpus.
+    """
     tables: dict[str, list[Table]] = {}
     groups = board.groupby(["task", "shots"], sort=False)
     for index, ((task, shots), rows) in enumerate(groups):
@@ -109,7 +116,14 @@ def leaderboard_tables(board: pd.DataFrame, marks: Mapping[str, Mark]) -> dict[s
             caption=f"{task}, {shots_text(str(shots))}",
             columns=LEADERBOARD,
             rows=[
-                _leaderboard_row(one, marks[one["method"]], position == 0, low, high)
+                _leaderboard_row(
+                    one,
+                    marks[one["method"]],
+                    position == 0,
+                    low,
+                    high,
+                    leaks[str(task), one["pretraining"]],
+                )
                 for position, one in enumerate(records)
             ],
             sorted_by=LEADERBOARD.index("Dice"),
@@ -130,7 +144,7 @@ def shots_text(shots: str) -> str:
 
 
 def _leaderboard_row(
-    one: Mapping[str, Any], mark: Mark, best: bool, low: float, high: float
+    one: Mapping[str, Any], mark: Mark, best: bool, low: float, high: float, leaks: Value
 ) -> Row:
     runs = int(one["n_runs"])
     draws, seeds = int(one["n_draws"]), int(one["n_seeds"])
@@ -152,6 +166,7 @@ def _leaderboard_row(
         Value(str(int(one["n_cases"])), int(one["n_cases"])),
         Value(one["backbone"], one["backbone"]),
         _word(one["corpus"], "not pretrained", ", ".join(origin)),
+        leaks,
         Value(short(one["protocol"]), one["protocol"], note=one["profile"]),
     ]
     return Row(one["method"], mark, cells, best)

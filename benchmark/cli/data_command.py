@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medssl_bench.cli.audit_command import command as audit
+
 if TYPE_CHECKING:
     from medssl_bench.inventory import Stock
     from medssl_bench.task import Task
@@ -220,6 +222,9 @@ def prepare(
             for case, fault in row["faults"].items():
                 click.echo(f"error: {row['name']}: {case}: {fault}")
     return int(failed)
+
+
+command.add_command(audit)
 
 
 SYNTH = """\b

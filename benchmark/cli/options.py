@@ -17,6 +17,11 @@ _CHOOSING = (
         metavar="N",
         help="Scans of the corpus to use; smaller subsets lie in larger ones, 0 is scratch",
     ),
+    click.option(
+        "--exclude-leaks",
+        is_flag=True,
+        help="Leave out volumes in which `bench data audit` found test cases",
+    ),
     click.option("--backbone", help="See `bench list backbones`"),
     click.option(
         "--crop",

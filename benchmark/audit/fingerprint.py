@@ -1,0 +1,226 @@
+"""A fingerprint of a volume's content: landmarks that survive resampling, cropping and rescaling.
+
+Landmarks are extrema of a difference of Gaussians on grids of 1, 2 and 4 mm, each described by the
+smoothed voxels around it: as in 3D SIFT-Rank, by which Chauvin et al. (NeuroImage 2020) found the
+same heads in public collections under other names. Only shape decides: a descriptor has zero mean
+and unit length, so that brightness and contrast drop out, and is turned into an orientation of its
+own, so that axes may be flipped or exchanged. Of the header only the voxel size is used.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.fft import dctn
+
+from medssl_bench.data.volume import Volume
+from medssl_bench.errors import DataError
+
+VERSION = 1
+"""Raised whenever the same voxels would give another fingerprint."""
+
+GRIDS_MM = (1.0, 2.0, 4.0)
+FINEST_VOXELS = 4_000_000
+"""Voxels on a grid above which it is left out, but for the two coarse ones: the grid of 1 mm is for
+small volumes, such as the 35 x 50 x 35 mm around a hippocampus."""
+LANDMARKS = 192
+"""The strongest kept on each grid."""
+SIGMAS = (1.5, 2.4)
+"""Voxels of the grid; landmarks are extrema of the difference of these two Gaussians."""
+PATCH = (np.arange(6) - 2.5) * 1.8
+"""Where a landmark's surroundings are sampled along each axis, in voxels of the grid."""
+TERMS = 64
+"""Numbers kept of each descriptor: the lowest frequencies of its 216 samples."""
+MARGIN = 3
+"""Voxels at the border where no landmark is looked for."""
+WEAKEST = 1e-3
+"""Least strength, in quartile distances of the volume's intensities: below it is rounding."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The landmarks of a volume, ``N`` in all."""
+
+    places: NDArray[np.float32]
+    """``(N, 3)`` in mm along the array's axes, from its corner."""
+    turns: NDArray[np.int8]
+    """``(N, 3, 3)`` signed permutation from the array's axes to the descriptor's."""
+    grids: NDArray[np.int8]
+    """``(N,)`` index into ``GRIDS_MM``."""
+    descriptors: NDArray[np.int8]
+    """``(N, TERMS)``, 127 times a vector of length 1."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def to_bytes(self) -> bytes:
+        """Return the content of a ``.npz`` file."""
+        stream = io.BytesIO()
+        np.savez(
+            stream,
+            places=self.places,
+            turns=self.turns,
+            grids=self.grids,
+            descriptors=self.descriptors,
+        )
+        return stream.getvalue()
+
+
+def load_fingerprint(path: Path) -> Fingerprint:
+    """Read what ``to_bytes`` wrote; raises DataError where it is damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = Fingerprint(**{name: arrays[name] for name in Fingerprint.__annotations__})
+        if found.descriptors.shape != (len(found), TERMS):
+            raise ValueError("its arrays do not fit together")
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise a dozen types between them
+        raise DataError(f"{path}: damaged fingerprint ({error}); remove it") from error
+    return found
+
+
+def fingerprint(volume: Volume) -> Fingerprint:
+    """Find and describe the landmarks of a volume ``(X, Y, Z)``; voxels that are no number are 0.
+
+    A volume of few voxels or of one intensity has none: it cannot be told from another.
+    """
+    array = np.nan_to_num(np.asarray(volume.array, dtype=np.float32), posinf=0.0, neginf=0.0)
+    spacing = volume.header.spacing
+    millilitres = array.size * np.prod(spacing) / 1000
+    parts = [
+        _landmarks(*_on_grid(array, spacing, grid), index)
+        for index, grid in enumerate(GRIDS_MM)
+        if grid >= 2 or millilitres * 1000 / grid**3 <= FINEST_VOXELS
+    ]
+    return Fingerprint(
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in Fingerprint.__annotations__
+        )
+    )
+
+
+def _on_grid(
+    array: NDArray[np.float32], spacing: tuple[float, float, float], grid: float
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Resample to voxels of about ``grid`` mm, edges aligned, smoothed first where it coarsens.
+
+    Also returns the voxels' sides in mm: a whole number of them fills the volume.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    size = [max(1, round(n * step / grid)) for n, step in zip(array.shape, spacing, strict=True)]
+    blur = [max(0.0, 0.5 * (grid / step - 1)) for step in spacing]
+    smooth = ndimage.gaussian_filter(array, blur, truncate=3.0) if any(blur) else array
+    volume = torch.from_numpy(np.ascontiguousarray(smooth))[None, None]
+    result = F.interpolate(volume, size=size, mode="trilinear", align_corners=False)
+    return _compressed(result[0, 0].numpy()), np.array(array.shape) * spacing / size
+
+
+def _compressed(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Squeeze what is far from the middle, so that bone and air do not take all landmarks."""
+    low, high = np.percentile(array, (5, 95))
+    inside = array[array > low + 0.05 * (high - low)]
+    first, middle, last = np.percentile(inside if inside.size else array, (25, 50, 75))
+    if not last > first:
+        return np.zeros_like(array)
+    squeezed: NDArray[np.float32] = np.arcsinh((array - middle) / (last - first))
+    return squeezed.astype(np.float32)
+
+
+def _landmarks(array: NDArray[np.float32], sides: NDArray[np.float64], grid: int) -> Fingerprint:
+    """Return the strongest landmarks of a volume on one grid, whose voxels have these sides."""
+    near, response = _smoothed(array)
+    found = np.abs(response) > WEAKEST
+    found &= (response == ndimage.maximum_filter(response, 3)) | (
+        response == ndimage.minimum_filter(response, 3)
+    )
+    inner = (slice(MARGIN, -MARGIN),) * 3
+    voxels = np.argwhere(found[inner]) + MARGIN
+    strength = np.abs(response[tuple(voxels.T)])
+    voxels = voxels[np.argsort(-strength, kind="stable")[:LANDMARKS]]
+    places = voxels + _offsets(response, voxels)
+    patches, turns = _upright(_patches(near, places))
+    return Fingerprint(
+        ((places + 0.5) * sides).astype(np.float32),
+        turns,
+        np.full(len(places), grid, dtype=np.int8),
+        _described(patches),
+    )
+
+
+def _smoothed(
+    array: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the array smoothed, and less its stronger smoothing: what stands out of it."""
+    near = ndimage.gaussian_filter(array, SIGMAS[0], truncate=3.5)
+    return near, near - ndimage.gaussian_filter(array, SIGMAS[1], truncate=3.5)
+
+
+def relief(volume: Volume, grid: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return what stands out of a volume on one grid, and the sides of its voxels in mm."""
+    array = np.nan_to_num(np.asarray(volume.array, dtype=np.float32), posinf=0.0, neginf=0.0)
+    on_grid, sides = _on_grid(array, volume.header.spacing, grid)
+    return _smoothed(on_grid)[1], sides
+
+
+def _offsets(response: NDArray[np.float32], voxels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return where between voxels each extremum lies: a parabola's peak along each axis."""
+    offsets = np.zeros(voxels.shape)
+    for axis, step in enumerate(np.eye(3, dtype=np.int64)):
+        before, at, after = (response[tuple((voxels + k * step).T)] for k in (-1, 0, 1))
+        bend = before - 2 * at + after
+        curved = np.abs(bend) > 1e-9
+        offsets[curved, axis] = 0.5 * (before - after)[curved] / bend[curved]
+    return offsets.clip(-0.5, 0.5)
+
+
+def _patches(near: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Sample ``(N, 6, 6, 6)`` around each place, with zero mean."""
+    around = np.stack(np.meshgrid(PATCH, PATCH, PATCH, indexing="ij"), axis=-1)
+    points = places[:, None, None, None] + around
+    values = ndimage.map_coordinates(near, points.reshape(-1, 3).T, order=1, mode="nearest")
+    patches = values.reshape(-1, *around.shape[:3])
+    result: NDArray[np.float32] = patches - patches.mean((1, 2, 3), keepdims=True)
+    return result
+
+
+def _upright(patches: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Turn each patch so that it is brighter ahead on every axis, and most so on the first."""
+    slopes = np.stack(
+        [
+            np.einsum("nxyz,x->n", patches, PATCH),
+            np.einsum("nxyz,y->n", patches, PATCH),
+            np.einsum("nxyz,z->n", patches, PATCH),
+        ],
+        axis=1,
+    )
+    order = np.argsort(-np.abs(slopes), axis=1, kind="stable")
+    signs = np.where(slopes < 0, -1, 1)
+    turned = np.empty_like(patches)
+    turns = np.zeros((len(patches), 3, 3), dtype=np.int8)
+    for index, patch in enumerate(patches):
+        turned[index] = patch[tuple(slice(None, None, sign) for sign in signs[index])].transpose(
+            order[index]
+        )
+        turns[index, range(3), order[index]] = signs[index, order[index]]
+    return turned, turns
+
+
+def _described(patches: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Keep the lowest frequencies of each patch ``(N, 6, 6, 6)``, as numbers of one byte."""
+    terms = dctn(patches, axes=(1, 2, 3), norm="ortho").reshape(-1, 216)[:, _LOWEST]
+    length = np.linalg.norm(terms, axis=1, keepdims=True)
+    unit = np.divide(terms, length, out=np.zeros_like(terms), where=length > 0)
+    return np.rint(127 * unit).astype(np.int8)
+
+
+_LOWEST = np.argsort(np.indices((6, 6, 6)).sum(0).ravel(), kind="stable")[1 : TERMS + 1]
+"""Without the first, which is the mean."""

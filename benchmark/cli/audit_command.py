@@ -1,0 +1,155 @@
+"""``bench data audit``: which test cases a corpus shows under other names."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from medssl_bench.audit.comparison import Audit
+
+EPILOG = """\b
+Examples:
+  bench data audit amos_ct lits kits --data /datasets --corpus folder:/scans/unlabelled
+  bench data audit kits --data /kits            (its own training cases alone)
+  bench data audit my_task.yaml --corpus folder:/scans --json
+
+\b
+Exit codes: 0 no leak, 1 leaks, or cases that cannot be read, 2 wrong usage.
+"""
+SHOWN = 20
+
+
+@click.command("audit", epilog=EPILOG, short_help="Look for test cases in corpus and training.")
+@click.argument("tasks", nargs=-1, metavar="TASK...", required=True)
+@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option("--corpus", "corpora", multiple=True, help="NAME or folder:PATH[,PATH]; repeatable")
+@click.option(
+    "--mapping",
+    "mappings",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A CSV that names volumes of the corpora and test cases in one row",
+)
+@click.option(
+    "--pictures",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder for a PNG of each pair, test case above, volume below",
+)
+@click.option(
+    "--results", type=click.Path(path_type=Path), help="Where the audit is kept [bench-results]"
+)
+@click.option("--json", "as_json", is_flag=True, help="A list of objects with `task`")
+@click.option("--plain", is_flag=True, default=None, help="Plain progress lines, no bars")
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
+    help="A Python file that registers tasks or corpora",
+)  # fmt: skip
+def command(
+    tasks: tuple[str, ...],
+    data: tuple[str, ...],
+    corpora: tuple[str, ...],
+    mappings: tuple[Path, ...],
+    pictures: Path | None,
+    results: Path | None,
+    as_json: bool,
+    plain: bool | None,
+    plugins: tuple[Path, ...],
+) -> int:
+    """Look for the test cases of each TASK in the corpora and among its own training cases.
+
+    Scans are compared by what they show, not by name or header: a scan is found again resampled,
+    cropped, flipped, with other intensities or in another format. Runs show what was found before
+    they start, records keep it, and --exclude-leaks leaves those volumes out. Fingerprints are
+    kept in the cache, so a second audit reads no scan again.
+    """
+    from medssl_bench.audit.comparison import audit, fingerprint_cases
+    from medssl_bench.audit.overlaps import find_tables
+    from medssl_bench.audit.verdicts import add_to_verdict
+    from medssl_bench.cli.data_command import _chosen
+    from medssl_bench.data.digest_index import INDEX
+    from medssl_bench.plan import corpus_digest, data_folder
+    from medssl_bench.progress import Progress
+    from medssl_bench.tasks.corpora import load_corpus
+    from medssl_bench.validation import check_writable
+    from medssl_bench.workspace import load_workspace
+
+    chosen, folders = _chosen(tasks, data, plugins)
+    workspace = load_workspace()
+    root = results or workspace.results
+    cache = workspace.cache or root / "cache"
+    for folder in (root, cache, *([pictures] if pictures else [])):
+        check_writable(folder)
+    INDEX.use(cache)
+    every = {task.name: tuple(task.cases(data_folder(task.name, folders))) for task in chosen}
+    loaded = {corpus.name: corpus for corpus in map(load_corpus, dict.fromkeys(corpora))}
+    volumes = {name: tuple(corpus.cases(None)) for name, corpus in loaded.items()}
+    audits = []
+    with Progress(plain, quiet=as_json) as progress:
+        sides = {
+            name: fingerprint_cases(
+                cases, cache, f"fingerprint {name}", progress.emit, plugins
+            )
+            for name, cases in volumes.items()
+        }  # fmt: skip
+        tables = {
+            name: [*mappings, *find_tables(getattr(corpus, "folders", ()))]
+            for name, corpus in loaded.items()
+        }
+        digests = [
+            corpus_digest(loaded[name], volumes[name])
+            for name, (_, faults) in sides.items()
+            if not faults
+        ]
+        for name, cases in every.items():
+            found = audit(name, cases, sides, tables, digests, cache, progress.emit, plugins)
+            add_to_verdict(root, found.verdict)
+            audits.append(found)
+    if pictures is not None:
+        from medssl_bench.audit.pictures import draw_pairs
+
+        for found in audits:
+            named = {"train": every[found.verdict.task], **volumes}
+            draw_pairs(found.leaks, every[found.verdict.task], named, pictures)
+    if as_json:
+        click.echo(json.dumps([_json(found) for found in audits], indent=1))
+    else:
+        for found in audits:
+            tested = sum(1 for case in every[found.verdict.task] if case.pool == "test")
+            against = [f"{len(cases)} volumes of {name}" for name, cases in volumes.items()]
+            click.echo(_text(found, tested, against))
+    return int(any(found.leaks or any(found.faults.values()) for found in audits))
+
+
+def _json(found: Audit) -> dict[str, Any]:
+    return {
+        "task": found.verdict.task,
+        "leaks": [asdict(leak) for leak in found.leaks],
+        "unreadable": {side: dict(faults) for side, faults in found.faults.items() if faults},
+        "too_little_to_tell": list(found.untold),
+    }
+
+
+def _text(found: Audit, tested: int, against: list[str]) -> str:
+    """Sum up an audit: how many test cases were found, then one line for each pair."""
+    cases = {leak.case for leak in found.leaks}
+    where = " and ".join(["its training cases", *against])
+    lines = [
+        f"{found.verdict.task}: {len(cases) or 'none'} of {tested} test cases found among {where}"
+    ]
+    lines += [f"  leak: {leak}" for leak in found.leaks[:SHOWN]]
+    if len(found.leaks) > SHOWN:
+        lines.append(f"  and {len(found.leaks) - SHOWN} more; --json has them all")
+    for side, faults in found.faults.items():
+        lines += [f"  not looked at: {side}: {fault}" for fault in faults.values()]
+    if found.untold:
+        lines.append(
+            f"  too little in them to be told from others, but by equal content:"
+            f" {', '.join(found.untold[:SHOWN])}"
+            + (f" and {len(found.untold) - SHOWN} more" if len(found.untold) > SHOWN else "")
+        )
+    return "\n".join(lines)
