@@ -91,12 +91,9 @@ def fingerprint(volume: Volume) -> Fingerprint:
     A volume of few voxels or of one intensity has none: it cannot be told from another.
     """
     array = np.nan_to_num(np.asarray(volume.array, dtype=np.float32), posinf=0.0, neginf=0.0)
-    spacing = volume.header.spacing
-    millilitres = array.size * np.prod(spacing) / 1000
     parts = [
-        _landmarks(*_on_grid(array, spacing, grid), index)
-        for index, grid in enumerate(GRIDS_MM)
-        if grid >= 2 or millilitres * 1000 / grid**3 <= FINEST_VOXELS
+        _landmarks(*_on_grid(array, volume.header.spacing, grid), GRIDS_MM.index(grid))
+        for grid in grids_of(volume)
     ]
     return Fingerprint(
         *(
@@ -104,6 +101,12 @@ def fingerprint(volume: Volume) -> Fingerprint:
             for name in Fingerprint.__annotations__
         )
     )
+
+
+def grids_of(volume: Volume) -> tuple[float, ...]:
+    """Return the grids (mm) on which a volume is looked at, the finest first."""
+    size = volume.array.size * float(np.prod(volume.header.spacing))
+    return tuple(grid for grid in GRIDS_MM if grid >= 2 or size / grid**3 <= FINEST_VOXELS)
 
 
 def _on_grid(

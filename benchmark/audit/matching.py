@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medssl_bench.audit.fingerprint import GRIDS_MM, TERMS, Fingerprint, relief
+from medssl_bench.audit.fingerprint import GRIDS_MM, TERMS, Fingerprint, grids_of, relief
 from medssl_bench.data.volume import Volume
 
 ALIKE = 0.9
@@ -28,11 +28,11 @@ CERTAIN = 20
 """Landmarks that agree from which on two volumes show the same, whatever their contrast."""
 MANY, FEW, SHARE = 8, 5, 0.25
 """Worth comparing voxels: ``MANY`` agree, or ``FEW`` and this share of the landmarks alike."""
-CORRELATED = 0.6
+CORRELATED = 0.7
 """Correlation of the voxels from which on two volumes in which few landmarks agree are one scan."""
 LEAST_VOXELS = 500
 """Voxels of the overlap below which a correlation says nothing."""
-TABLES, BITS, COMPONENTS = 8, 20, 16
+TABLES, BITS, COMPONENTS = 6, 22, 16
 BLOCK = 16
 """Volumes of the corpus looked up at a time."""
 
@@ -68,6 +68,7 @@ class Index:
         self.counts = np.array([len(test) for test in tests], dtype=np.int64)
         self.owner = np.repeat(np.arange(len(tests)), self.counts)
         self.all = _joined(tests)
+        self.descriptors = self.all.descriptors.astype(np.float32)
         self.middle, whitening = _whitening(self.all.descriptors)
         projections = np.random.default_rng(0).standard_normal((TABLES, COMPONENTS, BITS))
         self.projections = (whitening @ projections).astype(np.float32)
@@ -118,6 +119,7 @@ class Index:
 
     def _alike(self, others: Fingerprint) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return pairs of landmarks, ours and theirs, whose descriptors correlate enough."""
+        descriptors = others.descriptors.astype(np.float32)
         found = []
         for (known, order), codes in zip(self.tables, self._codes(others), strict=True):
             first = np.searchsorted(known, codes, "left")
@@ -125,13 +127,11 @@ class Index:
             theirs = np.repeat(np.arange(len(codes)), count)
             within = np.arange(len(theirs)) - np.repeat(np.cumsum(count) - count, count)
             ours = order[np.repeat(first, count) + within]
-            found.append(theirs * len(self.owner) + ours)
+            dot = np.einsum("nk,nk->n", self.descriptors[ours], descriptors[theirs])
+            alike = dot > ALIKE * 127**2
+            found.append(theirs[alike] * len(self.owner) + ours[alike])
         theirs, ours = np.divmod(np.unique(np.concatenate(found)), max(1, len(self.owner)))
-        a = self.all.descriptors[ours].astype(np.float32)
-        b = others.descriptors[theirs].astype(np.float32)
-        dot = np.einsum("nk,nk->n", a, b)
-        alike = dot > ALIKE * np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-        return ours[alike], theirs[alike]
+        return ours, theirs
 
 
 def _whitening(descriptors: NDArray[np.int8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -170,12 +170,15 @@ def _agreeing(
     return best
 
 
-def correlation(test: Volume, other: Volume, match: Match, grid: float = 2.0) -> float | None:
+def correlation(test: Volume, other: Volume, match: Match) -> float | None:
     """Correlate what stands out of two volumes where a match lays one on the other.
+
+    On the finest grid that both have, for coarse voxels of one organ look alike in all patients.
 
     Returns:
         Pearson's correlation over the voxels that both have; None where these are too few.
     """
+    grid = max(grids_of(test)[0], grids_of(other)[0])
     (one, ours), (two, theirs) = relief(test, grid), relief(other, grid)
     places = (np.indices(one.shape).reshape(3, -1) + 0.5) * ours[:, None]
     back = match.turn.T @ (places - match.shift[:, None]) / theirs[:, None] - 0.5
