@@ -78,6 +78,10 @@ class DicomTree(BaseModel):
         """What is expected of the label."""
         return self.contours or f"SEG or RTSTRUCT of PatientID {self.patient}"
 
+    def expected(self, base: Path, what: str) -> str:
+        """Return where that is expected, in words."""
+        return f"{what} below {base}"
+
     def is_in(self, base: Path) -> bool:
         """Tell whether such a scan lies below ``base``."""
         return any(self._is_scan(one) for one in self._find(base))

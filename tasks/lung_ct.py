@@ -54,7 +54,7 @@ def _task(name: str, summary: str, regions: tuple[str, ...]) -> Release:
                     ),
                     scan="",
                     region="GTV-1",
-                    regions=("Lung-Left", "Lung-Right", "Spinal-Cord"),
+                    regions=("Lung-Left", "Spinal-Cord"),
                 ),
             ),
         ),

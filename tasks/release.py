@@ -31,8 +31,12 @@ class Tree(BaseModel):
 
     @property
     def places(self) -> dict[str, str]:
-        """Channel -> where it is expected."""
+        """Channel -> what is expected of it."""
         return self.images
+
+    def expected(self, base: Path, what: str) -> str:
+        """Return where that is expected, in words."""
+        return str(base / what)
 
 
 class Samples(BaseModel):
@@ -57,8 +61,6 @@ class Release(Task):
     """A case's id, from what ``{id}`` stood for."""
     patient: str | None = None
     """Regular expression on a case's id that finds the patient."""
-    left_out: dict[str, str] = Field(default_factory=dict, exclude=True)
-    """Cases of the release that are not used -> why."""
     only_labelled: bool = False
     """Images without a label are part of the release and are passed over."""
     split: Split | FromNumber | Rounded
@@ -78,13 +80,13 @@ class Release(Task):
                 if number not in found:
                     raise DataError(
                         f"{self.name}: {number} has no {name}, expected"
-                        f" {base / tree.places[name]}; unpack it completely"
+                        f" {tree.expected(base, tree.places[name])}; unpack it completely"
                     )
             if number not in labels:
                 image = images[self.channels[0]][number]
                 raise DataError(
-                    f"{self.name}: {image} has no label, expected {base / tree.label};"
-                    " unpack the labels completely"
+                    f"{self.name}: {image} has no label, expected"
+                    f" {tree.expected(base, tree.label)}; unpack the labels completely"
                 )
         patients = {number: first_group(self.patient, number) for number in sorted(every)}
         return [

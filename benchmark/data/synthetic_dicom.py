@@ -73,6 +73,8 @@ def write_case(
         raise BenchError(f"{first[0]} is already there; choose another --out")
     written = write_scan(scan, voxels.astype(np.int16), first)
     masks = {name: np.roll(mask, step, 0) for step, name in enumerate(samples.regions, 3)}
+    for beside in masks.values():
+        beside[:, :, np.flatnonzero(mask.any((0, 1)))[4:]] = False
     if tree.contours:
         masks = {samples.region: mask, **masks}
         file = out / tree.contours.replace("**/", "contours/").replace("{id}", number)
