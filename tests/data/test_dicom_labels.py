@@ -84,7 +84,9 @@ def write_highdicom(folder: Path, file: Path, masks: dict[str, NDArray], reverse
     ).save_as(file)  # fmt: skip
 
 
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    ("real", "reverse"), zip(REAL, (False, True, True), strict=True), indirect=["real"]
+)
 def test_a_seg_of_a_real_scan_is_read_voxel_for_voxel(
     real: Any, reverse: bool, tmp_path: Path, save_dicom: Callable[..., NDArray]
 ) -> None:

@@ -102,7 +102,7 @@ def test_patients_without_tumour_are_left_out_by_name(tree: Path) -> None:
     for file in objects(tree, "LUNG1-002", "CT"):
         dataset = pydicom.dcmread(file)
         dataset.PatientID = "LUNG1-128"
-        dataset.SeriesInstanceUID += ".128"
+        dataset.SeriesInstanceUID = "1.2.128"
         to = tree / "128" / file.name
         to.parent.mkdir(exist_ok=True)
         dataset.save_as(to)
