@@ -64,7 +64,7 @@ def _task(name: str, summary: str, regions: tuple[str, ...]) -> Release:
         split=Rounded(test=43, of=420),
         samples=Samples(numbers=("001", "002", "003", "014", "171", "422"), codes=("LPS",)),
         preprocessing=Preprocessing(intensity=Intensity(rule="clip", low=-175.0, high=250.0)),
-        licence="stated as CC BY-NC 3.0 and as CC BY 3.0 in different places; read the collection's page",
+        licence="stated as CC BY-NC 3.0 and as CC BY 3.0 in different places; read the release",
         access="TCIA collection NSCLC-Radiomics",
         expected={"train": 377, "test": 43},
     )
