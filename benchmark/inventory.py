@@ -69,6 +69,7 @@ class Stock:
             "train": self.count("train"),
             "test": self.count("test"),
             "expected": dict(task.expected),
+            "left_out": dict(task.left_out),
             "modality": task.modality,
             "kind": task.kind,
             "classes": list(task.classes.values()),

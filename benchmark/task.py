@@ -86,6 +86,8 @@ class Task(BaseModel):
     """False for tasks that are generated (phantoms)."""
     expected: dict[Literal["train", "test"], int] = Field(default_factory=dict)
     """Cases of the whole release; a smaller tree is accepted and reported as found/expected."""
+    left_out: dict[str, str] = Field(default_factory=dict, exclude=True)
+    """Cases of the release that are not used -> why."""
 
     @field_validator("classes")
     @classmethod

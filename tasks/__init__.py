@@ -152,6 +152,16 @@ TASKS: dict[str, Entry] = {
         "Vestibular schwannoma on T2; test = subjects from 202 on",
         "MR", "tumour", ["tumour"], 196, 46, family="vs",
     ),
+    "lung_ct": _release(
+        "lung_ct:LUNG_CT",
+        "Primary lung tumours of NSCLC-Radiomics on CT; 43 of its 420 patients tested",
+        "CT", "tumour", ["tumour"], 377, 43,
+    ),
+    "lung_ct_all": _release(
+        "lung_ct:LUNG_CT_ALL",
+        "All contoured lung tumours of NSCLC-Radiomics on CT; 43 of its 420 patients tested",
+        "CT", "tumour", ["tumour"], 377, 43, family="lung_ct",
+    ),
     "lung_mri": _release(
         "lung_mri:LUNG_MRI",
         "Lung tumours on T2-weighted MRI of one's own, the task of paper 004; 21 % tested",

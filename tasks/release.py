@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from medssl_bench.data.reading import FileSource
+from medssl_bench.data.volume import Source
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Task
+from medssl_bench.tasks.dicom_tree import DicomTree
 from medssl_bench.tasks.layout import first_group, list_volumes
 from medssl_bench.tasks.split import FromNumber, Rounded, Split
 
@@ -26,6 +29,15 @@ class Tree(BaseModel):
     ending: str = ".nii.gz"
     """What the files end in where a pattern says ``.nii*``."""
 
+    @property
+    def places(self) -> dict[str, str]:
+        """Channel -> what is expected of it."""
+        return self.images
+
+    def expected(self, base: Path, what: str) -> str:
+        """Return where that is expected, in words."""
+        return str(base / what)
+
 
 class Samples(BaseModel):
     """What ``bench data synth`` writes, traps of the real data included."""
@@ -40,7 +52,7 @@ class Samples(BaseModel):
 class Release(Task):
     """A labelled dataset in its official layout, or in one of several."""
 
-    trees: tuple[Tree, ...] = Field(exclude=True)
+    trees: tuple[Tree | DicomTree, ...] = Field(exclude=True)
     """Tried in order; the first that holds an image is taken."""
     samples: Samples = Field(Samples(), exclude=True)
     folders: tuple[str, ...] = Field((), exclude=True)
@@ -60,28 +72,28 @@ class Release(Task):
             DataError: No tree, a case without a channel or label, or a side without cases.
         """
         base, tree = self._find(root)
-        images = {name: self._list(base, pattern) for name, pattern in tree.images.items()}
-        labels = self._list(base, tree.label)
+        images, labels = self._sources(base, tree)
         every = {*labels} if self.only_labelled else {*labels}.union(*images.values())
+        every -= {*self.left_out}
         for number in sorted(every):
             for name, found in images.items():
                 if number not in found:
                     raise DataError(
-                        f"{self.name}: {number} has no {name}, expected {base / tree.images[name]};"
-                        " unpack it completely"
+                        f"{self.name}: {number} has no {name}, expected"
+                        f" {tree.expected(base, tree.places[name])}; unpack it completely"
                     )
             if number not in labels:
                 image = images[self.channels[0]][number]
                 raise DataError(
-                    f"{self.name}: {image} has no label, expected {base / tree.label};"
-                    " unpack the labels completely"
+                    f"{self.name}: {image} has no label, expected"
+                    f" {tree.expected(base, tree.label)}; unpack the labels completely"
                 )
-        patients = {number: first_group(self.patient, number) for number in sorted(labels)}
+        patients = {number: first_group(self.patient, number) for number in sorted(every)}
         return [
             Case(
                 number,
-                {name: FileSource(images[name][number]) for name in self.channels},
-                FileSource(labels[number]),
+                {name: images[name][number] for name in self.channels},
+                labels[number],
                 patients[number],
                 pool,
                 {"tree": tree.name},
@@ -89,7 +101,33 @@ class Release(Task):
             for number, pool in self.split.pools(patients).items()
         ]
 
-    def _find(self, root: Path | None) -> tuple[Path, Tree]:
+    def _is_in(self, base: Path, tree: Tree | DicomTree) -> bool:
+        if isinstance(tree, DicomTree):
+            return tree.is_in(base)
+        return any(self._list(base, pattern) for pattern in tree.images.values())
+
+    def _sources(
+        self, base: Path, tree: Tree | DicomTree
+    ) -> tuple[dict[str, dict[str, Source]], dict[str, Source]]:
+        """Return the images by channel and id, and the labels by id."""
+        if isinstance(tree, DicomTree):
+            try:
+                scans, drawn = tree.found(base)
+            except DataError as error:
+                raise DataError(f"{self.name}: {error}") from None
+            return {self.channels[0]: self._named(scans)}, self._named(drawn)
+        images: dict[str, dict[str, Source]] = {
+            name: {case: FileSource(path) for case, path in self._list(base, pattern).items()}
+            for name, pattern in tree.images.items()
+        }
+        labels = self._list(base, tree.label)
+        return images, {case: FileSource(path) for case, path in labels.items()}
+
+    def _named(self, found: Mapping[str, Source]) -> dict[str, Source]:
+        """Put cases' ids for what ``{id}`` stood for."""
+        return {self.case.replace("{id}", number): source for number, source in found.items()}
+
+    def _find(self, root: Path | None) -> tuple[Path, Tree | DicomTree]:
         """Return the folder and the tree that lies in it."""
         if root is None:
             raise DataError(
@@ -101,9 +139,9 @@ class Release(Task):
         named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
         for base in (*named, root):
             for tree in self.trees:
-                if any(self._list(base, pattern) for pattern in tree.images.values()):
+                if self._is_in(base, tree):
                     return base, tree
-        patterns = " or ".join(next(iter(tree.images.values())) for tree in self.trees)
+        patterns = " or ".join(next(iter(tree.places.values())) for tree in self.trees)
         raise DataError(
             f"{self.name}: no cases in {root}; expected {patterns} there, from {self.access};"
             f" see `bench data status {self.name}`"

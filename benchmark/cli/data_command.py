@@ -344,6 +344,8 @@ def show(
 
     task, folders = _one(name, data, plugins)
     cases = {found.id: found for found in task.cases(data_folder(task.name, folders))}
+    if case in task.left_out:
+        raise BenchError(f"{name}: {case} is left out: {task.left_out[case]}")
     if case not in cases:
         raise BenchError(f"{name}: no case {case!r}.{did_you_mean(case, cases)}")
     out = out or Path(f"{case}.png")
@@ -395,6 +397,9 @@ def _text(stock: Stock) -> str:
         *([_line("measured", ", ".join(task.regions))] if task.regions else []),
         _line("licence", task.licence),
     ]
+    if task.left_out:
+        left_out = (f"{case}: {why}" for case, why in task.left_out.items())
+        lines.append(_line("left out", "\n".join(left_out)))
     if task.needs_data and stock.folder is not None:
         lines.append(_line("looked in", str(stock.folder.absolute())))
     if not stock.found:

@@ -29,6 +29,9 @@ def synthesise(task: Release, out: Path, tree_name: str | None = None) -> list[P
     Raises:
         BenchError: No such tree, or a file is already there.
     """
+    from medssl_bench.data.synthetic_dicom import write_case
+    from medssl_bench.tasks.dicom_tree import DicomTree
+
     trees = {tree.name: tree for tree in task.trees}
     if tree_name is not None and tree_name not in trees:
         raise BenchError(f"{task.name}: no tree {tree_name!r}; known are {', '.join(trees)}")
@@ -37,6 +40,10 @@ def synthesise(task: Release, out: Path, tree_name: str | None = None) -> list[P
     for place, number in enumerate(task.samples.numbers):
         images, label = draw(task, number)
         affine = stored_affine(task.samples.codes[place % len(task.samples.codes)])
+        if isinstance(tree, DicomTree):
+            image = images[task.channels[0]]
+            written += write_case(tree, number, place, image, label, affine, out)
+            continue
         files, label_file = task.paths(number, tree)
         for channel, file in files.items():
             written.append(_save(out / file, images[channel], affine))
