@@ -34,11 +34,12 @@ def contact_sheet(case: Case, task: Task) -> bytes:
     from medssl_bench.data.labels import class_ids
     from medssl_bench.data.orientation import to_ras
     from medssl_bench.data.preprocess import scale_intensity
+    from medssl_bench.data.regrid import on_grid, ruling_source
     from medssl_bench.data.volume import Volume
     from medssl_bench.stages.slices import COLOURS, paint
 
-    # As in training, the first channel's affine places all of a case.
-    affine = next(iter(case.images.values())).header().affine
+    # As in training, one channel's affine places all of a case.
+    affine = ruling_source(case, task.preprocessing, [*case.images]).header().affine
     label = None
     if case.label is not None:
         stored = to_ras(Volume(case.label.read().array, affine))
@@ -49,7 +50,8 @@ def contact_sheet(case: Case, task: Task) -> bytes:
     tiles: list[tuple[str, list[Any]]] = []
     for channel, source in case.images.items():
         volume = source.read()
-        ras = to_ras(Volume(volume.array, affine))
+        placed = on_grid(volume, case, channel, task.preprocessing)
+        ras = to_ras(Volume(placed.array, affine))
         if label is not None and ras.array.shape != label.shape:
             raise DataError(f"{source}: its shape is {ras.array.shape}, the label's {label.shape}")
         try:
@@ -60,9 +62,8 @@ def contact_sheet(case: Case, task: Task) -> bytes:
         height = max(round(WIDTH * image.shape[1] * y / (image.shape[0] * x)), 1)
         codes = "".join(str(code) for code in aff2axcodes(volume.affine))
         shape = "x".join(map(str, image.shape))
-        words = (
-            f"{case.id}  {channel}  {shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm, stored {codes}"
-        )
+        moved = " (resampled)" if placed is not volume and placed.array is not volume.array else ""
+        words = f"{case.id}  {channel}  {shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm, stored {codes}{moved}"
         for over in (None, label) if label is not None else (None,):
             row = []
             for place in _slices(label, image.shape[2]):

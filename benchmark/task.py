@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from medssl_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
@@ -55,6 +65,17 @@ class Preprocessing(BaseModel):
     spacing: Triple | None = (1.5, 1.5, 2.0)
     intensity: Intensity = Intensity()
     version: int = 1
+    grid: str | None = None
+    """The channel whose grid rules, that of the label: others are resampled onto it, linearly and
+    by physical position. None: channels that are not on one grid are refused."""
+
+    @model_serializer(mode="wrap")
+    def _unchanged_without_grid(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not asked for, so that digests are those from before there was it."""
+        values: dict[str, Any] = serialise(self)
+        if values["grid"] is None:
+            del values["grid"]
+        return values
 
 
 class Task(BaseModel):
@@ -120,6 +141,18 @@ class Task(BaseModel):
     def tree(self) -> str:
         """Return the folder tree expected below ``--data``, as text."""
         return ""
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write a few made-up cases in the official layout (or the one named ``tree``).
+
+        Returns the files.
+
+        Raises:
+            BenchError: Nothing is written for this task, no such tree, or a file is in the way.
+        """
+        raise BenchError(
+            f"{self.name}: no layout to write; `bench data synth` knows published datasets"
+        )
 
 
 class Corpus(BaseModel):

@@ -70,6 +70,7 @@ def look_at(case: Case, task: Task) -> Look:
     from medssl_bench.data.labels import class_ids
     from medssl_bench.data.orientation import to_ras
     from medssl_bench.data.preprocess import scale_intensity
+    from medssl_bench.data.regrid import on_grid
 
     findings: list[Finding] = []
     prints: dict[str, str] = {}
@@ -80,7 +81,8 @@ def look_at(case: Case, task: Task) -> Look:
 
     for channel, source in case.images.items():
         try:
-            values = np.ascontiguousarray(to_ras(source.read()).array)
+            volume = source.read()
+            values = np.ascontiguousarray(to_ras(volume).array)
         except DataError as error:
             note("error", source, str(error))
             continue
@@ -88,7 +90,8 @@ def look_at(case: Case, task: Task) -> Look:
             note("error", source, f"every voxel is {values.flat[0]:g}: there is no image")
             continue
         try:
-            scale_intensity(values, task.preprocessing.intensity)
+            placed = on_grid(volume, case, channel, task.preprocessing)
+            scale_intensity(placed.array, task.preprocessing.intensity)
         except DataError as error:
             note("error", source, str(error))
         whole = values.astype(np.float32, copy=False)

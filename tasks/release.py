@@ -25,6 +25,8 @@ class Tree(BaseModel):
     """The tree as a user sees it."""
     ending: str = ".nii.gz"
     """What the files end in where a pattern says ``.nii*``."""
+    any_case: bool = False
+    """Whether letters of the patterns may be large or small."""
 
 
 class Samples(BaseModel):
@@ -35,6 +37,8 @@ class Samples(BaseModel):
     """What stands for ``{id}``."""
     codes: tuple[str, ...] = ("RAS",)
     """Axis codes in which volumes are stored, in turns."""
+    apart: tuple[str, ...] = ()
+    """Channels that lie on a grid of their own, oblique to that of the others."""
 
 
 class Release(Task):
@@ -60,8 +64,8 @@ class Release(Task):
             DataError: No tree, a case without a channel or label, or a side without cases.
         """
         base, tree = self._find(root)
-        images = {name: self._list(base, pattern) for name, pattern in tree.images.items()}
-        labels = self._list(base, tree.label)
+        images = {name: self._list(base, tree, where) for name, where in tree.images.items()}
+        labels = self._list(base, tree, tree.label)
         every = {*labels} if self.only_labelled else {*labels}.union(*images.values())
         for number in sorted(every):
             for name, found in images.items():
@@ -101,7 +105,7 @@ class Release(Task):
         named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
         for base in (*named, root):
             for tree in self.trees:
-                if any(self._list(base, pattern) for pattern in tree.images.values()):
+                if any(self._list(base, tree, pattern) for pattern in tree.images.values()):
                     return base, tree
         patterns = " or ".join(next(iter(tree.images.values())) for tree in self.trees)
         raise DataError(
@@ -109,9 +113,9 @@ class Release(Task):
             f" see `bench data status {self.name}`"
         )
 
-    def _list(self, base: Path, pattern: str) -> dict[str, Path]:
+    def _list(self, base: Path, tree: Tree, pattern: str) -> dict[str, Path]:
         try:
-            found = list_volumes(base, pattern)
+            found = list_volumes(base, pattern, any_case=tree.any_case)
         except DataError as error:
             pair = str(error).partition(" have the same id")[0]
             raise DataError(
@@ -122,6 +126,12 @@ class Release(Task):
     def tree(self) -> str:
         """Return every layout that is known."""
         return "\nor\n".join(tree.shown for tree in self.trees)
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write made-up cases below ``out``, in the first tree or the one named."""
+        from medssl_bench.data.synthetic import synthesise
+
+        return synthesise(self, out, tree)
 
     def paths(self, number: str, tree: Tree) -> tuple[dict[str, str], str]:
         """Return where a case of the id part ``number`` lies in ``tree``: its channels, its label.

@@ -242,17 +242,12 @@ def synth(name: str, out: Path, tree: str | None) -> int:
     Ids, axis codes, label ids and file formats are those of the dataset, its traps included; the
     pictures are ellipsoids. Nothing is overwritten.
     """
-    from medssl_bench.data.synthetic import synthesise
-    from medssl_bench.errors import BenchError
     from medssl_bench.tasks import load_task
-    from medssl_bench.tasks.release import Release
     from medssl_bench.validation import check_writable
 
     task = load_task(name)
     check_writable(out)
-    if not isinstance(task, Release):
-        raise BenchError(f"{name}: no layout to write; `bench data synth` knows published datasets")
-    files = synthesise(task, out, tree)
+    files = task.write_samples(out, tree)
     click.echo(f"wrote {len(files)} files to {out}; next: bench data verify {name} --data {out}")
     return 0
 
