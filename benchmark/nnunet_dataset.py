@@ -114,7 +114,7 @@ def _folds(task: Task, cases: Sequence[Case], shots: str, draws: int) -> list[di
 
 
 def write_case(case: Case, task: Task, folder: Path) -> None:
-    """Write a case's channels and label on its grid: that of the first channel, or the one named."""
+    """Write a case's channels and label on its grid: the first channel's, or the one named."""
     from medssl_bench.data.labels import class_ids
     from medssl_bench.data.regrid import on_grid, ruling_source
 

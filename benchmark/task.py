@@ -165,8 +165,47 @@ class Corpus(BaseModel):
     preprocessing: dict[str, Preprocessing]
     """Per modality; paper 004's CT corpus: 1.5x1.5x2 mm, clip [-500, 500] HU."""
     licence: str = "unknown"
+    access: str = ""
+    """Where the data can be had, in one line."""
     needs_data: bool = True
 
+    @property
+    def expected(self) -> int | None:
+        """Cases of the whole release, where that is known."""
+        return None
+
     def cases(self, root: Path | None) -> list[Case]:
-        """List every volume below ``root``; raises DataError."""
+        """List every case below ``root``, with all of its modalities; raises DataError."""
         raise NotImplementedError
+
+    def tree(self) -> str:
+        """Return the folder tree expected below ``--data``, as text."""
+        return ""
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write a few made-up cases in the official layout (or the one named ``tree``).
+
+        Returns the files.
+
+        Raises:
+            BenchError: Nothing is written for this corpus, no such tree, or a file is in the way.
+        """
+        raise BenchError(f"{self.name}: no layout to write; see `bench list corpora`")
+
+    def resampled(self, modality: str) -> Corpus:
+        """Return the corpus with the modalities of a case resampled onto the grid of one of them.
+
+        Raises:
+            BenchError: The corpus has no such modality.
+        """
+        if modality not in self.preprocessing:
+            raise BenchError(
+                f"corpus {self.name}:{modality}: no modality {modality!r}; it has"
+                f" {', '.join(self.preprocessing)}"
+            )
+        rules = {
+            name: rule.model_copy(update={"grid": modality})
+            for name, rule in self.preprocessing.items()
+        }
+        name = f"{self.name}:{modality}"
+        return self.model_copy(update={"name": name, "preprocessing": rules})

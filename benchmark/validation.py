@@ -70,6 +70,7 @@ def raise_errors(findings: Sequence[Finding], task: str) -> list[Finding]:
 
 def _check_case(case: Case, owner: Task | Corpus) -> list[Finding]:
     from medssl_bench.preparation import rules
+    from medssl_bench.task import Task
 
     try:
         rule, words = rules(owner, case)
@@ -99,19 +100,20 @@ def _check_case(case: Case, owner: Task | Corpus) -> list[Finding]:
         elif rule.grid is not None and name != "label":
             findings += _check_reach(case.id, file, name, header, *first)
         else:
-            findings += _compare(case.id, file, name, header, *first)
+            asked = f"`grid: {first[0]}`" if isinstance(owner, Task) else f"{owner.name}:{first[0]}"
+            findings += _compare(case.id, file, name, header, *first, asked)
     return findings
 
 
 def _compare(
-    case: str, file: str, name: str, header: Header, first_name: str, first: Header
+    case: str, file: str, name: str, header: Header, first_name: str, first: Header, asked: str
 ) -> list[Finding]:
     from medssl_bench.data.regrid import corner_distance
 
     if header.shape != first.shape:
         message = (
             f"{name} has shape {_times(header.shape)}, {first_name} has {_times(first.shape)};"
-            f" export them on one grid, or ask for one to be resampled (docs/add-a-task.md, `grid`)"
+            f" export them on one grid, or ask for a grid: {asked} (docs/add-a-task.md)"
         )
         return [Finding("error", case, file, message)]
     apart = corner_distance(header, first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,24 +51,32 @@ def synthesise(task: Release, out: Path, tree_name: str | None = None) -> list[P
 
 def draw(task: Release, number: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
     """Return a case's channels and its label with raw ids, ``(X, Y, Z)`` in RAS."""
-    rng = np.random.default_rng(seed_from("synthetic", task.name, number))
+    raw = {to: value for value, to in task.remap.items() if to}
+    ids = [raw.get(name, name) for name in task.classes]
+    return draw_bodies((task.name, number), task.channels, ids, ct=task.modality == "CT")
+
+
+def draw_bodies(
+    words: tuple[str, ...], channels: Sequence[str], ids: Sequence[int] = (1, 2), *, ct: bool
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
+    """Return int16 channels and a label of the given ids, ``(X, Y, Z)`` in RAS, by seed words."""
+    rng = np.random.default_rng(seed_from("synthetic", *words))
     grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, side) for side in SHAPE), indexing="ij"))
     body = (grid[0] / 0.9) ** 2 + (grid[1] / 0.8) ** 2 + (grid[2] / 1.3) ** 2 < 1
-    raw = {to: value for value, to in task.remap.items() if to}
     label = np.zeros(SHAPE, dtype=np.uint8)
     levels = np.where(body, 0.4, 0.0)
-    for place, name in enumerate(task.classes):
+    for place, name in enumerate(ids):
         # Classes from the outside in, each beside the middle of the one before.
         size = np.array([0.62, 0.55, 0.7]) * 0.75**place * rng.uniform(0.9, 1.1, 3)
         centre = rng.uniform(-0.12, 0.12, 3) + np.array([0.15, -0.1, 0.05])
         inside = (((grid - centre[:, None, None, None]) / size[:, None, None, None]) ** 2).sum(0)
         inside = (inside < 1) & body
-        label[inside] = raw.get(name, name)
-        levels[inside] = 0.55 + 0.4 * (place + 1) / len(task.classes)
+        label[inside] = name
+        levels[inside] = 0.55 + 0.4 * (place + 1) / len(ids)
     images = {}
-    for channel in task.channels:
+    for channel in channels:
         noisy = levels * rng.uniform(0.8, 1.2) + rng.normal(0, 0.02, SHAPE) * body
-        if task.modality == "CT":
+        if ct:
             noisy = np.where(body, (noisy - 0.4) * 300, -1000)  # HU
         else:
             noisy = noisy * 800
@@ -105,16 +114,62 @@ def save_apart(path: Path, array: NDArray[Any]) -> Path:
 
 
 def save_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Path:
-    """Write an array in RAS in the storage order of ``affine``, in the format of the name."""
-    if path.exists():
-        raise BenchError(f"{path} is already there; choose another --out")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write an array in RAS in the storage order of ``affine``, in the format of the name.
+
+    A name without an ending is that of a folder with a DICOM series of CT.
+    """
+    make_way(path)
     stored = np.ascontiguousarray(from_ras(array, affine))
     if path.name.endswith((".nii", ".nii.gz")):
         import nibabel
 
         nibabel.save(nibabel.Nifti1Image(stored, affine), path)
         return path
+    if not path.suffix:
+        return save_series(path, stored, affine)
+    import SimpleITK as sitk
+
+    sitk.WriteImage(itk_image(stored, affine), str(path), useCompression=True)
+    return path
+
+
+def save_series(folder: Path, stored: NDArray[Any], affine: NDArray[np.float64]) -> Path:
+    """Write int16 ``(X, Y, Z)`` in storage order as a DICOM series of CT, a file for each slice."""
+    import SimpleITK as sitk
+
+    image = itk_image(stored, affine)
+    turn = np.reshape(image.GetDirection(), (3, 3))
+    uid = f"2.25.{seed_from('series', folder.as_posix())}"
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    folder.mkdir(parents=True)
+    for place in range(stored.shape[2]):
+        one = image[:, :, place : place + 1]
+        where = image.TransformIndexToPhysicalPoint((0, 0, place))
+        for tag, value in {
+            "0008|0060": "CT",
+            "0008|0018": f"{uid}.{place + 1}",
+            "0020|000e": uid,
+            "0020|000d": f"{uid}.0",
+            "0020|0013": str(place + 1),
+            "0020|0032": "\\".join(f"{value:.6f}" for value in where),
+            "0020|0037": "\\".join(f"{value:.9f}" for value in [*turn[:, 0], *turn[:, 1]]),
+        }.items():
+            one.SetMetaData(tag, value)
+        writer.SetFileName(str(folder / f"1-{place + 1:03d}.dcm"))
+        writer.Execute(one)
+    return folder
+
+
+def make_way(path: Path) -> None:
+    """Make the folder of a new file; raises BenchError where the file is there."""
+    if path.exists():
+        raise BenchError(f"{path} is already there; choose another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def itk_image(stored: NDArray[Any], affine: NDArray[np.float64]) -> Any:
+    """Return an array in storage order as SimpleITK's image, in LPS."""
     import SimpleITK as sitk
 
     image = sitk.GetImageFromArray(stored.transpose(2, 1, 0))
@@ -123,5 +178,4 @@ def save_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     image.SetSpacing(spacing.tolist())
     image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:, 3].tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
-    return path
+    return image
