@@ -69,10 +69,10 @@ def make_plan(
     """
     import torch
 
+    from medssl_bench import registry
     from medssl_bench.config import load_settings
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.plan import Request, build_plan
-    from medssl_bench import registry
     from medssl_bench.registry import load_plugin
     from medssl_bench.store import Store
     from medssl_bench.tasks import load_tasks

@@ -36,9 +36,8 @@ def contact_sheet(case: Case, owner: Task | Corpus) -> bytes:
     from medssl_bench.data.preprocess import scale_intensity
     from medssl_bench.data.regrid import on_grid, ruling_source
     from medssl_bench.data.volume import Volume
-    from medssl_bench.stages.slices import COLOURS, paint
-
     from medssl_bench.preparation import rules
+    from medssl_bench.stages.slices import COLOURS, paint
 
     rule, terms = rules(owner, case)
     classes: dict[int, str] = terms.get("classes", {})
@@ -67,7 +66,8 @@ def contact_sheet(case: Case, owner: Task | Corpus) -> bytes:
         codes = "".join(str(code) for code in aff2axcodes(volume.affine))
         shape = "x".join(map(str, image.shape))
         moved = "" if placed.array is volume.array else ", resampled"
-        words = f"{case.id}  {channel}  {shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm, stored {codes}{moved}"
+        size = f"{shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm"
+        words = f"{case.id}  {channel}  {size}, stored {codes}{moved}"
         for over in (None, label) if label is not None else (None,):
             row = []
             for place in _slices(label, image.shape[2]):

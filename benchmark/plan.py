@@ -266,7 +266,7 @@ def _trains(method: str) -> bool:
 
 
 def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
-    """Folder of a task or corpus: its own ``--data``, else ``DIR/<name>`` if there is one, else ``DIR``."""
+    """Folder of a task or corpus: its own ``--data``, else ``DIR/<name>`` or ``DIR``."""
     if name in data:
         return data[name]
     base = data.get("")

@@ -38,7 +38,7 @@ class Look:
 def verify(
     task: Task | Corpus, data: Mapping[str, Path], emit: Emit, plugins: Sequence[Path] = ()
 ) -> tuple[Stock | CorpusStock, list[Finding]]:
-    """Look for the cases of a task or corpus and read all of them, in parallel; returns what is wrong.
+    """Look for the cases of a task or corpus and read all, in parallel; returns what is wrong.
 
     Errors: whatever stops a run, as headers that cannot be read or disagree, truncated or damaged
     files, voxels that are not finite, constant images, labels with unknown ids or fractions, the
@@ -78,7 +78,6 @@ def look_at(case: Case, task: Task | Corpus) -> Look:
     from medssl_bench.data.orientation import to_ras
     from medssl_bench.data.preprocess import scale_intensity
     from medssl_bench.data.regrid import on_grid
-
     from medssl_bench.preparation import rules
 
     rule, words = rules(task, case)

@@ -8,8 +8,8 @@ Split as in paper 003 (the lists of its code): 36 cases are tested and 202 train
 cases are none of their own. It leaves out twelve cases without saying why; they are left out here
 too, so that numbers are of the same cases. Three of the 250 have no lesion.
 
-Working grid 1.5 mm as in paper 003; intensities from the 1st to the 99th percentile of a channel, as
-for the other brain tasks here (its code takes the 5th to 95th without clipping).
+Working grid 1.5 mm as in paper 003; intensities from the 1st to the 99th percentile of a channel,
+as for the other brain tasks here (its code takes the 5th to 95th without clipping).
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from medssl_bench.data.reading import FileSource
 from medssl_bench.errors import DataError
 from medssl_bench.task import Case, Intensity, Preprocessing
@@ -62,7 +64,7 @@ class MRBrainS(Release):
         for number in self.samples.numbers:
             folder = out / "TrainingData" / number
             images, label = draw(self, number)
-            fine = label + 5 * (label > 0)
+            fine = np.where(label > 0, label + 5, 0).astype(np.uint8)
             files.append(save_apart(folder / "T1_1mm.nii", images["T1"]))
             files.append(save_volume(folder / "LabelsForTraining.nii", fine, stored_affine("RAS")))
         return files

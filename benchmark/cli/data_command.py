@@ -351,9 +351,9 @@ def show(
 ) -> int:
     """Write a contact sheet of a CASE as PNG: axial slices of each channel, plain and labelled."""
     from medssl_bench.contact_sheet import contact_sheet
+    from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.durable import temporary_name, write_durably
     from medssl_bench.errors import BenchError, did_you_mean
-    from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.plan import data_folder
     from medssl_bench.task import Corpus
     from medssl_bench.validation import check_writable

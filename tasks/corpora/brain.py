@@ -13,9 +13,12 @@ others of a case onto T1's grid. Only the cases with all four are taken, as in p
 
 from __future__ import annotations
 
+import csv
+from dataclasses import replace
 from pathlib import Path
 
-from medssl_bench.task import Intensity, Preprocessing
+from medssl_bench.errors import DataError
+from medssl_bench.task import Case, Intensity, Preprocessing
 from medssl_bench.tasks.corpora.published import Part, Published
 
 RULE = Preprocessing(
@@ -87,15 +90,57 @@ BRATS2023_MEN = _brats(
 class UcsfPdgm(Published):
     """UCSF-PDGM, whose table writes ids with three digits and whose folders have four."""
 
+    def cases(self, root: Path | None) -> list[Case]:
+        """List the exams; ``info`` says which are in BraTS 2021 where the table is at hand."""
+        known = _brats_ids(root) if root is not None else {}
+        return [
+            replace(case, info={**case.info, "BraTS21 ID": known[case.id]})
+            if case.id in known
+            else case
+            for case in super().cases(root)
+        ]
+
     def patient_of(self, case: str) -> str:
         """Return the patient: six exams are follow-ups, under one of two ids."""
         number = case.removeprefix("UCSF-PDGM-")[:4]
         return f"UCSF-PDGM-{FOLLOW_UPS.get(number, number)}"
 
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write the exams with their table, whose ids have three digits, and a file of no use."""
+        from medssl_bench.data.synthetic import make_way
+
+        files = super().write_samples(out, tree)
+        twin = out / "UCSF-PDGM-0004_nifti" / "UCSF-PDGM-0004_T1_bias.nii.gz"
+        twin.write_bytes(files[0].read_bytes())
+        table = out / "UCSF-PDGM-metadata_v2.csv"
+        make_way(table)
+        ids = [number.lstrip("0").zfill(3) for number in self.parts[0].samples]
+        rows = [f"UCSF-PDGM-{number},{'' if place else 'BraTS2021_00097'}"
+                for place, number in enumerate(ids)]  # fmt: skip
+        table.write_text("\n".join(["ID,BraTS21 ID", *rows]) + "\n", "utf-8")
+        return [*files, twin, table]
+
     def sample_path(self, part: Part, modality: str, number: str) -> str:
         """Return where a sample lies; its files are called by the patient's id alone."""
         short = number.partition("_")[0]
         return f"UCSF-PDGM-{number}_nifti/UCSF-PDGM-{short}_{modality}.nii.gz"
+
+
+def _brats_ids(root: Path) -> dict[str, str]:
+    """Return case -> id in BraTS 2021, from the table of the release (ids of three digits)."""
+    found = {}
+    for table in sorted(root.glob("**/UCSF-PDGM-metadata*.csv")):
+        try:
+            rows = list(csv.DictReader(table.read_text("utf-8-sig").splitlines()))
+            for row in (row for row in rows if (row["BraTS21 ID"] or "").strip()):
+                number, *visit = row["ID"].removeprefix("UCSF-PDGM-").split("_")
+                case = "_".join([f"UCSF-PDGM-{int(number):04d}", *visit])
+                found[case] = row["BraTS21 ID"].strip()
+        except (OSError, ValueError, KeyError, csv.Error) as error:
+            raise DataError(
+                f"{table}: expected the columns ID and BraTS21 ID ({error!r}); fetch it again"
+            ) from error
+    return found
 
 
 _UCSF = ("T1", "T1c", "T2", "FLAIR", "DWI", "ADC")

@@ -27,7 +27,7 @@ CT_PUBLIC = Published(
             case="covid19_{id}",
             shown="CT Images in COVID-19/volume-covid19-A-0000.nii.gz ...",
             expected=771,
-            samples=("0000", "0001", "0002", "0314", "0000_seg"),
+            samples=("0000", "0314", "0000_seg"),
             codes="LPS",
         ),
         Part(
@@ -37,7 +37,7 @@ CT_PUBLIC = Published(
             case="pancreas_{id}",
             shown="Pancreas-CT/PANCREAS_0001/<study>/<series>/1-001.dcm ...",
             expected=80,
-            samples=("0001", "0002", "0025"),
+            samples=("0001", "0025"),
         ),
         Part(
             name="MELA 2022",
@@ -45,7 +45,7 @@ CT_PUBLIC = Published(
             ids="[0-9]+",
             case="mela_{id}",
             shown="MELA2022/mela_0001.nii.gz ...",
-            samples=("0001", "0002"),
+            samples=("0001",),
         ),
         Part(
             name="KiPA 2022, train",
@@ -54,7 +54,7 @@ CT_PUBLIC = Published(
             case="kipa_{id}",
             shown="KiPA2022/train/image/0.nii.gz ... 69",
             expected=70,
-            samples=("0", "69"),
+            samples=("0",),
         ),
         Part(
             name="KiPA 2022, test",

@@ -115,9 +115,10 @@ class Published(Corpus):
             if missing and self.only_complete:
                 continue
             if missing:
+                place = base / part.images[missing[0]].replace("{id}", number)
                 raise DataError(
-                    f"{self.name}: {name} has no {missing[0]}, expected"
-                    f" {base / part.images[missing[0]].replace('{id}', number)}; unpack it completely"
+                    f"{self.name}: {name} has no {missing[0]}, expected {place};"
+                    " unpack it completely"
                 )
             sources = {modality: FileSource(found[number]) for modality, found in images.items()}
             cases.append(Case(name, sources, None, self.patient_of(name), info={"part": part.name}))
