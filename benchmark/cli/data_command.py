@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from medssl_bench.corpus_inventory import CorpusStock
     from medssl_bench.inventory import Stock
-    from medssl_bench.task import Corpus, Task
+    from medssl_bench.task import Case, Corpus, Task
     from medssl_bench.validation import Finding
 
 
@@ -188,13 +188,10 @@ def prepare(
     A run prepares what it needs by itself; this does all of it at once, on all cores, for example
     before GPUs are asked for. What is prepared is passed over, so it goes on where it was stopped.
     """
-    from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.estimate import unprepared
-    from medssl_bench.plan import data_folder
     from medssl_bench.preparation import prepare_cases
     from medssl_bench.progress import Progress
-    from medssl_bench.task import Corpus
     from medssl_bench.validation import check_disk, check_writable
     from medssl_bench.workspace import load_workspace
 
@@ -206,9 +203,7 @@ def prepare(
     rows: list[dict[str, Any]] = []
     work = []
     for task in chosen:
-        is_corpus = isinstance(task, Corpus)
-        folder = corpus_folder(task, folders) if is_corpus else data_folder(task.name, folders)
-        cases = task.cases(folder)
+        cases = _cases(task, folders)
         missing, size = unprepared(task, cases, cache)
         work.append((task, missing))
         rows.append(
@@ -351,17 +346,12 @@ def show(
 ) -> int:
     """Write a contact sheet of a CASE as PNG: axial slices of each channel, plain and labelled."""
     from medssl_bench.contact_sheet import contact_sheet
-    from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.durable import temporary_name, write_durably
     from medssl_bench.errors import BenchError, did_you_mean
-    from medssl_bench.plan import data_folder
-    from medssl_bench.task import Corpus
     from medssl_bench.validation import check_writable
 
     owner, folders = _one(name, data, plugins)
-    is_corpus = isinstance(owner, Corpus)
-    folder = corpus_folder(owner, folders) if is_corpus else data_folder(owner.name, folders)
-    cases = {found.id: found for found in owner.cases(folder)}
+    cases = {found.id: found for found in _cases(owner, folders)}
     if case not in cases:
         raise BenchError(f"{name}: no case {case!r}.{did_you_mean(case, cases)}")
     out = out or Path(f"{case.replace('/', '_')}.png")
@@ -413,6 +403,17 @@ def _chosen(
     registered = {*registry.tasks.entries(), *registry.corpora.entries()}
     names = {*registered, *(owner.name for owner in chosen)}
     return chosen, parse_data(data, load_workspace().data_folders(), names)
+
+
+def _cases(owner: Task | Corpus, folders: dict[str, Path]) -> list[Case]:
+    """List the cases of a task or corpus below its folder."""
+    from medssl_bench.corpus_inventory import corpus_folder
+    from medssl_bench.plan import data_folder
+    from medssl_bench.task import Corpus
+
+    if isinstance(owner, Corpus):
+        return owner.cases(corpus_folder(owner, folders))
+    return owner.cases(data_folder(owner.name, folders))
 
 
 def _block(stock: Stock | CorpusStock) -> str:
