@@ -4,9 +4,9 @@
 resampled onto that of DWI, linearly and by physical position. Both trees of the release are read,
 and names in large or small letters.
 
-Split as in paper 003 (the lists of its code): 36 cases are tested and 202 train; its validation
-cases are none of their own. It leaves out twelve cases without saying why; they are left out here
-too, so that numbers are of the same cases. Three of the 250 have no lesion.
+Split as in paper 003 (the lists of its code): 36 cases are tested and 202 train; it has no
+validation cases. It leaves out twelve cases without saying why; they are left out here too, so that
+numbers are of the same cases. Three of the 250 have no lesion.
 
 Working grid 1.5 mm as in paper 003; intensities from the 1st to the 99th percentile of a channel,
 as for the other brain tasks here (its code takes the 5th to 95th without clipping).

@@ -35,7 +35,13 @@ them by the patient's id with ``_FU`` and days behind it."""
 
 
 def _brats(
-    name: str, summary: str, prefix: str, suffixes: dict[str, str], count: int, samples: str
+    name: str,
+    summary: str,
+    prefix: str,
+    suffixes: dict[str, str],
+    count: int,
+    samples: str,
+    of: str,
 ) -> Published:
     case = f"{prefix}{{id}}"
     first, *others = suffixes.values()
@@ -56,8 +62,8 @@ def _brats(
             ),
         ),
         patient=rf"^({prefix}[0-9]+)",
-        licence="terms of BraTS",
-        access="https://www.synapse.org/brats (registration)",
+        licence=f"terms of {of}",
+        access=f"Synapse, {of} (registration)",
     )
 
 
@@ -68,6 +74,7 @@ BRATS2021 = _brats(
     SUFFIXES_2021,
     1251 + 219,
     "00000 00002 00003 00005",
+    "BraTS 2021",
 )
 BRATS2023_SSA = _brats(
     "brats2023_ssa",
@@ -76,6 +83,7 @@ BRATS2023_SSA = _brats(
     SUFFIXES_2023,
     60 + 15,
     "00002-000 00007-000 00008-000 00010-000",
+    "BraTS 2023 SSA",
 )
 BRATS2023_MEN = _brats(
     "brats2023_men",
@@ -84,6 +92,7 @@ BRATS2023_MEN = _brats(
     SUFFIXES_2023,
     1000 + 141,
     "00000-000 00002-000 00004-000 00004-001",
+    "BraTS 2023 MEN",
 )
 
 
