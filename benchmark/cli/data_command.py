@@ -373,7 +373,8 @@ def _one(
 
     chosen, folders = _chosen((name,), data, plugins)
     if len(chosen) > 1:
-        raise BenchError(f"{name}: {len(chosen)} match; name one")
+        what = "corpora" if name.startswith("corpus:") else "tasks"
+        raise BenchError(f"{name}: {len(chosen)} {what}; name one")
     return chosen[0], folders
 
 
