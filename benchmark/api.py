@@ -62,18 +62,18 @@ def make_plan(
 
     ``tasks=None`` plans pretraining alone. ``crop`` is the side of the cubic crops of
     pretraining and fine-tuning in voxels; ``devices`` share each pretraining. ``data`` is a folder,
-    a mapping task -> folder, or a list of what ``--data`` takes.
+    a mapping name -> folder (of tasks and corpora), or a list of what ``--data`` takes.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
     """
     import torch
 
+    from medssl_bench import registry
     from medssl_bench.config import load_settings
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.plan import Request, build_plan
     from medssl_bench.registry import load_plugin
-    from medssl_bench.registry import tasks as registered
     from medssl_bench.store import Store
     from medssl_bench.tasks import load_tasks
     from medssl_bench.training import Compute, resolve_device, resolve_precision
@@ -106,7 +106,8 @@ def make_plan(
     root = Path(results) if results is not None else workspace.results
     specs = () if tasks is None else _split(tasks)
     own = [] if tasks is None else load_tasks(specs)
-    names = {*registered.entries(), *(task.name for task in own)}
+    registered = {*registry.tasks.entries(), *registry.corpora.entries()}
+    names = {*registered, *(task.name for task in own)}
     request = Request(
         methods=_split(methods),
         tasks=specs,

@@ -10,7 +10,7 @@ from medssl_bench.estimate import Hours, storage_bytes
 from medssl_bench.networks.compiling import resolve_compile
 
 if TYPE_CHECKING:
-    from medssl_bench.plan import Plan
+    from medssl_bench.plan import Plan, PlannedCorpus
 
 
 def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int) -> str:
@@ -20,7 +20,7 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
     lines = [
         f"profile {settings.profile}, backbone {settings.backbone}{_own_backbones(plan)},"
         f" corpus {plan.corpus.corpus.name if plan.corpus else 'none'}"
-        + (f" ({len(plan.corpus.cases)} volumes)" if plan.corpus else "")
+        + (f" ({_amount(plan.corpus)})" if plan.corpus else "")
         + (f", crops {_crops(plan)}" if _crops(plan) else ""),
         f"draws {settings.draws}, seeds {settings.seeds}, pretrain seed {settings.pretrain_seed},"
         f" select {settings.select}; {compute.device}, {compute.precision}, {workers} worker"
@@ -80,7 +80,8 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
         "corpus": plan.corpus
         and {
             "name": plan.corpus.corpus.name,
-            "volumes": len(plan.corpus.cases),
+            "cases": len(plan.corpus.cases),
+            "volumes": sum(len(case.images) for case in plan.corpus.cases),
             "digest": plan.corpus.digest,
         },
         "tasks": {
@@ -197,3 +198,9 @@ def _size(count: int) -> str:
     if count < 2**30:
         return f"{count / 2**20:.0f} MiB"
     return f"{count / 2**30:.1f} GiB"
+
+
+def _amount(found: PlannedCorpus) -> str:
+    """Return how much a corpus has: a case may have several modalities."""
+    cases, volumes = len(found.cases), sum(len(case.images) for case in found.cases)
+    return f"{volumes} volumes" if cases == volumes else f"{volumes} volumes of {cases} cases"

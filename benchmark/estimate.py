@@ -63,7 +63,7 @@ def unprepared(owner: Task | Corpus, cases: Sequence[Case], cache: Path) -> tupl
     for case in cases:
         rule, words = rules(owner, case)
         if not held.holds(case, rule, **words):
-            headers = [case.images[channel].header() for channel in words["channels"]]
+            headers = [case.images[rule.grid or name].header() for name in words["channels"]]
             size += disk_estimate(headers, rule, labelled=case.label is not None)
             missing.append(case)
     return missing, size

@@ -114,15 +114,18 @@ def _folds(task: Task, cases: Sequence[Case], shots: str, draws: int) -> list[di
 
 
 def write_case(case: Case, task: Task, folder: Path) -> None:
-    """Write a case's channels and label on the grid of its first channel."""
+    """Write a case's channels and label on its grid: the first channel's, or the one named."""
     from medssl_bench.data.labels import class_ids
+    from medssl_bench.data.regrid import on_grid, ruling_source
 
     side = "Tr" if case.pool == "train" else "Ts"
-    affine = next(iter(case.images.values())).header().affine
+    rule = task.preprocessing
+    affine = ruling_source(case, rule, task.channels).header().affine
     for place, channel in enumerate(task.channels):
         path = folder / f"images{side}" / f"{case.id}_{place:04d}{ENDING}"
         if not path.exists():
-            _write_volume(path, case.images[channel].read().array, affine)
+            volume = on_grid(case.images[channel].read(), case, channel, rule)
+            _write_volume(path, volume.array, affine)
     path = folder / f"labels{side}" / f"{case.id}{ENDING}"
     if case.label is not None and not path.exists():
         try:

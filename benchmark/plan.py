@@ -20,7 +20,7 @@ from medssl_bench.plan_checks import (
     check_method_settings,
 )
 from medssl_bench.record import Cell
-from medssl_bench.validation import check_cases, raise_errors
+from medssl_bench.validation import Finding, check_cases, raise_errors
 
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
@@ -40,7 +40,7 @@ class Request:
     shots: tuple[str, ...]
     settings: Settings
     data: Mapping[str, Path] = field(default_factory=dict)
-    """Task name -> folder; the empty name is the default folder."""
+    """Name of a task or corpus -> folder; the empty name is the default folder."""
     plugins: tuple[Path, ...] = ()
     device: str = "auto"
 
@@ -176,7 +176,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     corpus = None
     check_channels([*trained, *sources], tasks)
     if trained:
-        corpus, notes = _find_corpus(request.settings)
+        corpus, notes = _find_corpus(request.settings, request.data)
         warnings += notes
     jobs = {
         name: pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
@@ -266,7 +266,7 @@ def _trains(method: str) -> bool:
 
 
 def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
-    """Folder of a task: its own ``--data``, else ``DIR/<name>`` if there is one, else ``DIR``."""
+    """Folder of a task or corpus: its own ``--data``, else ``DIR/<name>`` or ``DIR``."""
     if name in data:
         return data[name]
     base = data.get("")
@@ -291,7 +291,8 @@ def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[
     return PlannedTask(task, cases, split, content), [f"{task.name}: {note}" for note in notes]
 
 
-def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:
+def _find_corpus(settings: Settings, data: Mapping[str, Path]) -> tuple[PlannedCorpus, list[str]]:
+    from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.tasks.corpora import load_corpus
 
     if settings.corpus is None:
@@ -299,8 +300,14 @@ def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:
             "which corpus? give --corpus NAME or --corpus folder:PATH, or `corpus:` in bench.yaml"
         )
     corpus = load_corpus(settings.corpus)
-    cases = _subset(corpus.cases(None), corpus.name, settings.corpus_size)
+    found = corpus.cases(corpus_folder(corpus, data))
+    cases = _subset(found, corpus.name, settings.corpus_size)
     notes = raise_errors(check_cases(cases, corpus), corpus.name)
+    if corpus.expected is not None and len(found) < corpus.expected:
+        notes.append(
+            Finding("warning", "", "", f"{len(found)} of {corpus.expected} cases found; see"
+                    f" `bench data status corpus:{corpus.name}`")
+        )  # fmt: skip
     kinds = {name: rule.model_dump(mode="json") for name, rule in corpus.preprocessing.items()}
     content = digest([kinds, sorted(_case_digest(case) for case in cases)])
     return PlannedCorpus(corpus, cases, content), [f"{corpus.name}: {note}" for note in notes]

@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from medssl_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
@@ -55,6 +65,17 @@ class Preprocessing(BaseModel):
     spacing: Triple | None = (1.5, 1.5, 2.0)
     intensity: Intensity = Intensity()
     version: int = 1
+    grid: str | None = None
+    """The channel whose grid rules, that of the label: others are resampled onto it, linearly and
+    by physical position. None: channels that are not on one grid are refused."""
+
+    @model_serializer(mode="wrap")
+    def _unchanged_without_grid(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not asked for, so that digests are those from before there was it."""
+        values: dict[str, Any] = serialise(self)
+        if values["grid"] is None:
+            del values["grid"]
+        return values
 
 
 class Task(BaseModel):
@@ -123,6 +144,18 @@ class Task(BaseModel):
         """Return the folder tree expected below ``--data``, as text."""
         return ""
 
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write a few made-up cases in the official layout (or the one named ``tree``).
+
+        Returns the files.
+
+        Raises:
+            BenchError: Nothing is written for this task, no such tree, or a file is in the way.
+        """
+        raise BenchError(
+            f"{self.name}: no layout to write; `bench data synth` knows published datasets"
+        )
+
 
 class Corpus(BaseModel):
     """An unlabelled pretraining set; ``cases`` have one channel per modality and no label."""
@@ -134,8 +167,47 @@ class Corpus(BaseModel):
     preprocessing: dict[str, Preprocessing]
     """Per modality; paper 004's CT corpus: 1.5x1.5x2 mm, clip [-500, 500] HU."""
     licence: str = "unknown"
+    access: str = ""
+    """Where the data can be had, in one line."""
     needs_data: bool = True
 
+    @property
+    def expected(self) -> int | None:
+        """Cases of the whole release, where that is known."""
+        return None
+
     def cases(self, root: Path | None) -> list[Case]:
-        """List every volume below ``root``; raises DataError."""
+        """List every case below ``root``, with all of its modalities; raises DataError."""
         raise NotImplementedError
+
+    def tree(self) -> str:
+        """Return the folder tree expected below ``--data``, as text."""
+        return ""
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write a few made-up cases in the official layout (or the one named ``tree``).
+
+        Returns the files.
+
+        Raises:
+            BenchError: Nothing is written for this corpus, no such tree, or a file is in the way.
+        """
+        raise BenchError(f"{self.name}: no layout to write; see `bench list corpora`")
+
+    def resampled(self, modality: str) -> Corpus:
+        """Return the corpus with the modalities of a case resampled onto the grid of one of them.
+
+        Raises:
+            BenchError: The corpus has no such modality.
+        """
+        if modality not in self.preprocessing:
+            raise BenchError(
+                f"corpus {self.name}:{modality}: no modality {modality!r}; it has"
+                f" {', '.join(self.preprocessing)}"
+            )
+        rules = {
+            name: rule.model_copy(update={"grid": modality})
+            for name, rule in self.preprocessing.items()
+        }
+        name = f"{self.name}:{modality}"
+        return self.model_copy(update={"name": name, "preprocessing": rules})

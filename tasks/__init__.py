@@ -182,6 +182,16 @@ TASKS: dict[str, Entry] = {
         "Glioblastoma of UPENN-GBM on four MR contrasts, manual labels; 30 % tested",
         "MR", "organs", _BRAIN_TUMOUR, family="brats",
     ),
+    "isles22": _release(
+        "isles:ISLES22",
+        "Stroke lesions of ISLES 2022 on DWI, ADC and FLAIR; test = paper 003's 36",
+        "MR", "tumour", ["lesion"], 202, 36,
+    ),
+    "mrbrains13": _release(
+        "mrbrains:MRBRAINS13",
+        "Brain tissue of MRBrainS13 on T1, T1-IR and FLAIR; 15 tested, or 2 of the 5",
+        "MR", "organs", ["csf", "grey_matter", "white_matter"], 5, 15,
+    ),
 }  # fmt: skip
 
 

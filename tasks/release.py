@@ -28,6 +28,8 @@ class Tree(BaseModel):
     """The tree as a user sees it."""
     ending: str = ".nii.gz"
     """What the files end in where a pattern says ``.nii*``."""
+    any_case: bool = False
+    """Whether letters of the patterns may be large or small."""
 
     @property
     def places(self) -> dict[str, str]:
@@ -47,6 +49,8 @@ class Samples(BaseModel):
     """What stands for ``{id}``."""
     codes: tuple[str, ...] = ("RAS",)
     """Axis codes in which volumes are stored, in turns."""
+    apart: tuple[str, ...] = ()
+    """Channels that lie on a grid of their own, oblique to that of the others."""
 
 
 class Release(Task):
@@ -104,7 +108,7 @@ class Release(Task):
     def _is_in(self, base: Path, tree: Tree | DicomTree) -> bool:
         if isinstance(tree, DicomTree):
             return tree.is_in(base)
-        return any(self._list(base, pattern) for pattern in tree.images.values())
+        return any(self._list(base, tree, pattern) for pattern in tree.images.values())
 
     def _sources(
         self, base: Path, tree: Tree | DicomTree
@@ -117,10 +121,10 @@ class Release(Task):
                 raise DataError(f"{self.name}: {error}") from None
             return {self.channels[0]: self._named(scans)}, self._named(drawn)
         images: dict[str, dict[str, Source]] = {
-            name: {case: FileSource(path) for case, path in self._list(base, pattern).items()}
-            for name, pattern in tree.images.items()
+            name: {case: FileSource(path) for case, path in self._list(base, tree, where).items()}
+            for name, where in tree.images.items()
         }
-        labels = self._list(base, tree.label)
+        labels = self._list(base, tree, tree.label)
         return images, {case: FileSource(path) for case, path in labels.items()}
 
     def _named(self, found: Mapping[str, Source]) -> dict[str, Source]:
@@ -147,9 +151,9 @@ class Release(Task):
             f" see `bench data status {self.name}`"
         )
 
-    def _list(self, base: Path, pattern: str) -> dict[str, Path]:
+    def _list(self, base: Path, tree: Tree, pattern: str) -> dict[str, Path]:
         try:
-            found = list_volumes(base, pattern)
+            found = list_volumes(base, pattern, any_case=tree.any_case)
         except DataError as error:
             pair = str(error).partition(" have the same id")[0]
             raise DataError(
@@ -160,6 +164,12 @@ class Release(Task):
     def tree(self) -> str:
         """Return every layout that is known."""
         return "\nor\n".join(tree.shown for tree in self.trees)
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write made-up cases below ``out``, in the first tree or the one named."""
+        from medssl_bench.data.synthetic import synthesise
+
+        return synthesise(self, out, tree)
 
     def paths(self, number: str, tree: Tree) -> tuple[dict[str, str], str]:
         """Return where a case of the id part ``number`` lies in ``tree``: its channels, its label.

@@ -1,4 +1,4 @@
-"""``bench data``: what there is of the data of tasks, and whether it is sound."""
+"""``bench data``: what there is of the data of tasks and corpora, and whether it is sound."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from medssl_bench.corpus_inventory import CorpusStock
     from medssl_bench.inventory import Stock
-    from medssl_bench.task import Task
+    from medssl_bench.task import Case, Corpus, Task
     from medssl_bench.validation import Finding
 
-FINDINGS_SHOWN = 5
 
-
-@click.group("data", short_help="Look at the data of tasks.")
+@click.group("data", short_help="Look at the data of tasks and corpora.")
 def command() -> None:
-    """Look at the data of tasks: what is there, what is missing, what is wrong, what it shows."""
+    """Look at the data of tasks and corpora: what is there, missing or wrong, what it shows.
+
+    NAME is that of a task, or of a corpus where no task has it; corpus:NAME is always the corpus.
+    """
 
 
 EPILOG = """\b
@@ -27,6 +29,7 @@ Examples:
   bench data status
   bench data status amos_ct amos_mri --data /datasets
   bench data status my_task.yaml --data my_task=/scans --json
+  bench data status brats2021 ixi:T1 corpus:adni --data /datasets
 
 \b
 Exit codes: 0 whatever is found or missing, 2 wrong usage.
@@ -34,8 +37,8 @@ Exit codes: 0 whatever is found or missing, 2 wrong usage.
 
 
 @command.command("status", epilog=EPILOG, short_help="What is found, what is missing.")
-@click.argument("tasks", nargs=-1, metavar="[TASK]...")
-@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.argument("tasks", nargs=-1, metavar="[NAME]...")
+@click.option("--data", multiple=True, metavar="DIR|NAME=DIR", help="Where the data lies")
 @click.option("--json", "as_json", is_flag=True, help="A list of objects with `name`")
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
@@ -44,20 +47,27 @@ Exit codes: 0 whatever is found or missing, 2 wrong usage.
 def status(
     tasks: tuple[str, ...], data: tuple[str, ...], as_json: bool, plugins: tuple[Path, ...]
 ) -> int:
-    """Say for each TASK where its data was looked for, what was found, and how to get the rest.
+    """Say for each NAME where its data was looked for, what was found, and how to get the rest.
 
-    TASK is a name, a wildcard or the path of a task.yaml; every registered task without one.
-    Headers are read, voxels are not.
+    NAME is a task, a corpus, a wildcard or the path of a task.yaml; without one, every registered
+    task and every published corpus. Headers are read, voxels are not.
     """
+    from medssl_bench.corpus_inventory import take_corpus_stock
     from medssl_bench.inventory import take_stock
+    from medssl_bench.task import Corpus
 
-    chosen, folders = _chosen(tasks or ("all",), data, plugins)
-    stocks = (take_stock(task, folders) for task in chosen)
+    chosen, folders = _chosen(tasks or ("all", "corpus:all"), data, plugins)
+    stocks = (
+        take_corpus_stock(owner, folders)
+        if isinstance(owner, Corpus)
+        else take_stock(owner, folders)
+        for owner in chosen
+    )
     if as_json:
         click.echo(json.dumps([stock.as_json() for stock in stocks], indent=1))
         return 0
     for number, stock in enumerate(stocks):
-        click.echo(("\n" if number else "") + _text(stock))
+        click.echo(("\n" if number else "") + _block(stock))
     return 0
 
 
@@ -73,8 +83,8 @@ Exit codes: 0 all is well, 1 something was found or no data is there, 2 wrong us
 
 
 @command.command("verify", epilog=VERIFY, short_help="Read every voxel and say what is wrong.")
-@click.argument("tasks", nargs=-1, metavar="TASK...", required=True)
-@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.argument("tasks", nargs=-1, metavar="NAME...", required=True)
+@click.option("--data", multiple=True, metavar="DIR|NAME=DIR", help="Where the data lies")
 @click.option("--json", "as_json", is_flag=True, help="A list of objects with `name`")
 @click.option("--plain", is_flag=True, default=None, help="Plain progress lines, no bars")
 @click.option(
@@ -88,7 +98,7 @@ def verify(
     plain: bool | None,
     plugins: tuple[Path, ...],
 ) -> int:
-    """Read every image and label of each TASK and list what would spoil a result.
+    """Read every image and label of each NAME and list what would spoil a result.
 
     Files that cannot be read, shapes and affines that disagree, voxels that are not finite, empty
     images, unknown label ids, and images that are there twice, which is a leak where one of them
@@ -98,14 +108,14 @@ def verify(
     from medssl_bench.verification import verify as look
 
     chosen, folders = _chosen(tasks, data, plugins)
-    found: list[tuple[Stock, list[Finding]]] = []
+    found: list[tuple[Stock | CorpusStock, list[Finding]]] = []
     with Progress(plain, quiet=as_json) as progress:
         for task in chosen:
             found.append(look(task, folders, progress.emit, plugins))
     if as_json:
         rows = [
             {
-                "name": stock.task.name,
+                "name": stock.owner.name,
                 "state": "faulty" if stock.found and _count(findings, "error") else stock.state,
                 "cases": len(stock.cases),
                 **{f"{level}s": _count(findings, level) for level in LEVELS},
@@ -123,16 +133,16 @@ def verify(
 LEVELS = ("error", "warning", "note")
 
 
-def _verdict(stock: Stock, findings: list[Finding]) -> str:
-    """Say what was found in a task, one line for each finding."""
-    if not stock.task.needs_data:
-        return f"{stock.task.name}: generated, nothing to verify"
+def _verdict(stock: Stock | CorpusStock, findings: list[Finding]) -> str:
+    """Say what was found in a task or corpus, one line for each finding."""
+    if not stock.owner.needs_data:
+        return f"{stock.owner.name}: generated, nothing to verify"
     counts = ", ".join(
         f"{count} {level}{'s' if count > 1 else ''}"
         for level in LEVELS
         if (count := _count(findings, level))
     )
-    lines = [f"{stock.task.name}: {len(stock.cases)} cases, {counts or 'all is well'}"]
+    lines = [f"{stock.owner.name}: {len(stock.cases)} cases, {counts or 'all is well'}"]
     return "\n".join([*lines, *(f"  {finding.level:<8} {finding}" for finding in findings)])
 
 
@@ -144,6 +154,7 @@ PREPARE = """\b
 Examples:
   bench data prepare amos_ct kits --data /datasets --dry-run
   bench data prepare my_task.yaml --results results
+  bench data prepare deeplesion ixi:T1 --data /datasets
 
 \b
 Exit codes: 0 all is prepared, 1 some cases are faulty (named), 2 wrong usage.
@@ -151,8 +162,8 @@ Exit codes: 0 all is prepared, 1 some cases are faulty (named), 2 wrong usage.
 
 
 @command.command("prepare", epilog=PREPARE, short_help="Fill the cache before anything runs.")
-@click.argument("tasks", nargs=-1, metavar="TASK...", required=True)
-@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.argument("tasks", nargs=-1, metavar="NAME...", required=True)
+@click.option("--data", multiple=True, metavar="DIR|NAME=DIR", help="Where the data lies")
 @click.option(
     "--results", type=click.Path(path_type=Path), help="Whose cache is filled [bench-results]"
 )
@@ -172,14 +183,13 @@ def prepare(
     plain: bool | None,
     plugins: tuple[Path, ...],
 ) -> int:
-    """Resample and scale every case of each TASK into the cache, where runs find them.
+    """Resample and scale every case of each NAME into the cache, where runs find them.
 
     A run prepares what it needs by itself; this does all of it at once, on all cores, for example
     before GPUs are asked for. What is prepared is passed over, so it goes on where it was stopped.
     """
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.estimate import unprepared
-    from medssl_bench.plan import data_folder
     from medssl_bench.preparation import prepare_cases
     from medssl_bench.progress import Progress
     from medssl_bench.validation import check_disk, check_writable
@@ -193,7 +203,7 @@ def prepare(
     rows: list[dict[str, Any]] = []
     work = []
     for task in chosen:
-        cases = task.cases(data_folder(task.name, folders))
+        cases = _cases(task, folders)
         missing, size = unprepared(task, cases, cache)
         work.append((task, missing))
         rows.append(
@@ -226,33 +236,28 @@ SYNTH = """\b
 Examples:
   bench data synth kits --out /tmp/kits
   bench data synth lits --tree Decathlon --out /tmp/lits
+  bench data synth brats2021 --out /tmp/brats
   bench run --methods scratch --tasks kits --data /tmp/kits --shots 2 --profile demo
 """
 
 
 @command.command("synth", epilog=SYNTH, short_help="Write a tiny tree in a dataset's layout.")
-@click.argument("name", metavar="TASK")
+@click.argument("name", metavar="NAME")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="A new folder"
 )
 @click.option("--tree", metavar="NAME", help="Which layout, where the dataset is met in several")
 def synth(name: str, out: Path, tree: str | None) -> int:
-    """Write a few made-up cases of TASK in its official layout, to try it without its data.
+    """Write a few made-up cases of NAME in its official layout, to try it without its data.
 
     Ids, axis codes, label ids and file formats are those of the dataset, its traps included; the
     pictures are ellipsoids. Nothing is overwritten.
     """
-    from medssl_bench.data.synthetic import synthesise
-    from medssl_bench.errors import BenchError
-    from medssl_bench.tasks import load_task
-    from medssl_bench.tasks.release import Release
     from medssl_bench.validation import check_writable
 
-    task = load_task(name)
+    owner, _ = _one(name, (), ())
     check_writable(out)
-    if not isinstance(task, Release):
-        raise BenchError(f"{name}: no layout to write; `bench data synth` knows published datasets")
-    files = synthesise(task, out, tree)
+    files = owner.write_samples(out, tree)
     click.echo(f"wrote {len(files)} files to {out}; next: bench data verify {name} --data {out}")
     return 0
 
@@ -272,7 +277,7 @@ Then, with nnU-Net:
 
 @command.command("export-nnunet", epilog=NNUNET, short_help="Write a raw dataset of nnU-Net.")
 @click.argument("name", metavar="TASK")
-@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option("--data", multiple=True, metavar="DIR|NAME=DIR", help="Where the data lies")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="nnUNet_raw"
 )
@@ -301,11 +306,15 @@ def export_nnunet(
     nnU-Net's regions. It goes on where it was stopped.
     """
     from medssl_bench import nnunet_dataset
+    from medssl_bench.errors import BenchError
     from medssl_bench.plan import data_folder
     from medssl_bench.progress import Progress
+    from medssl_bench.task import Corpus
     from medssl_bench.validation import check_writable
 
     task, folders = _one(name, data, plugins)
+    if isinstance(task, Corpus):
+        raise BenchError(f"{name}: a corpus has no labels to train nnU-Net on")
     check_writable(out)
     cases = task.cases(data_folder(task.name, folders))
     with Progress(plain) as progress:
@@ -324,9 +333,9 @@ Examples:
 
 
 @command.command("show", epilog=SHOW, short_help="Draw a case with its label.")
-@click.argument("name", metavar="TASK")
+@click.argument("name", metavar="NAME")
 @click.argument("case", metavar="CASE")
-@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option("--data", multiple=True, metavar="DIR|NAME=DIR", help="Where the data lies")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="[default: CASE.png]")
 @click.option(
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
@@ -339,19 +348,18 @@ def show(
     from medssl_bench.contact_sheet import contact_sheet
     from medssl_bench.durable import temporary_name, write_durably
     from medssl_bench.errors import BenchError, did_you_mean
-    from medssl_bench.plan import data_folder
     from medssl_bench.validation import check_writable
 
-    task, folders = _one(name, data, plugins)
-    cases = {found.id: found for found in task.cases(data_folder(task.name, folders))}
-    if case in task.left_out:
-        raise BenchError(f"{name}: {case} is left out: {task.left_out[case]}")
+    owner, folders = _one(name, data, plugins)
+    cases = {found.id: found for found in _cases(owner, folders)}
+    if reason := getattr(owner, "left_out", {}).get(case):
+        raise BenchError(f"{name}: {case} is left out: {reason}")
     if case not in cases:
         raise BenchError(f"{name}: no case {case!r}.{did_you_mean(case, cases)}")
-    out = out or Path(f"{case}.png")
+    out = out or Path(f"{case.replace('/', '_')}.png")
     check_writable(out.parent)
     out.parent.mkdir(parents=True, exist_ok=True)
-    picture = contact_sheet(cases[case], task)
+    picture = contact_sheet(cases[case], owner)
     unfinished = temporary_name(out)
     write_durably(unfinished, picture)
     unfinished.replace(out)
@@ -361,34 +369,68 @@ def show(
 
 def _one(
     name: str, data: tuple[str, ...], plugins: tuple[Path, ...]
-) -> tuple[Task, dict[str, Path]]:
-    """Return the one task that is meant, and where data lies by task."""
+) -> tuple[Task | Corpus, dict[str, Path]]:
+    """Return the one task or corpus that is meant, and where data lies by name."""
     from medssl_bench.errors import BenchError
 
     chosen, folders = _chosen((name,), data, plugins)
     if len(chosen) > 1:
-        raise BenchError(f"{name}: {len(chosen)} tasks; name one")
+        what = "corpora" if name.startswith("corpus:") else "tasks"
+        raise BenchError(f"{name}: {len(chosen)} {what}; name one")
     return chosen[0], folders
 
 
 def _chosen(
     specs: tuple[str, ...], data: tuple[str, ...], plugins: tuple[Path, ...]
-) -> tuple[list[Task], dict[str, Path]]:
-    """Return the tasks asked for, and where data lies by task."""
-    from medssl_bench.registry import load_plugin
-    from medssl_bench.registry import tasks as registered
+) -> tuple[list[Task | Corpus], dict[str, Path]]:
+    """Return the tasks and corpora asked for, and where data lies by name."""
+    from medssl_bench import registry
     from medssl_bench.tasks import load_tasks
+    from medssl_bench.tasks.corpora import load_corpora
     from medssl_bench.workspace import load_workspace, parse_data
 
     for plugin in plugins:
-        load_plugin(plugin)
-    chosen = load_tasks(specs)
-    names = {*registered.entries(), *(task.name for task in chosen)}
+        registry.load_plugin(plugin)
+    known = registry.corpora.entries().keys() - registry.tasks.entries().keys()
+    chosen: list[Task | Corpus] = []
+    tasks = []
+    for spec in specs:
+        if spec.startswith("corpus:"):
+            chosen += load_corpora(spec.removeprefix("corpus:"))
+        elif spec.partition(":")[0] in known:
+            chosen += load_corpora(spec)
+        else:
+            tasks.append(spec)
+    if tasks or not chosen:
+        chosen = [*load_tasks(tasks), *chosen]
+    registered = {*registry.tasks.entries(), *registry.corpora.entries()}
+    names = {*registered, *(owner.name for owner in chosen)}
     return chosen, parse_data(data, load_workspace().data_folders(), names)
+
+
+def _cases(owner: Task | Corpus, folders: dict[str, Path]) -> list[Case]:
+    """List the cases of a task or corpus below its folder."""
+    from medssl_bench.corpus_inventory import corpus_folder
+    from medssl_bench.plan import data_folder
+    from medssl_bench.task import Corpus
+
+    if isinstance(owner, Corpus):
+        return owner.cases(corpus_folder(owner, folders))
+    return owner.cases(data_folder(owner.name, folders))
+
+
+def _block(stock: Stock | CorpusStock) -> str:
+    from medssl_bench.cli.blocks import corpus_block
+    from medssl_bench.inventory import Stock
+
+    return _text(stock) if isinstance(stock, Stock) else corpus_block(stock)
 
 
 def _text(stock: Stock) -> str:
     """Describe a task's data in a block of lines."""
+    from medssl_bench.cli.blocks import FINDINGS_SHOWN
+    from medssl_bench.cli.blocks import line as _line
+
     task = stock.task
     lines = [
         f"{task.name}: {stock.state}, {stock.shown('train')} training and {stock.shown('test')}"
@@ -415,8 +457,3 @@ def _text(stock: Stock) -> str:
             shown.append(f"and {len(stock.findings) - FINDINGS_SHOWN} more; --json has them all")
         lines.append(_line("headers", "\n".join([counts, *shown])))
     return "\n".join(lines)
-
-
-def _line(title: str, text: str) -> str:
-    """Return text behind a title, its further lines below its first."""
-    return f"  {title:<10}" + text.replace("\n", "\n" + " " * 12)

@@ -81,14 +81,19 @@ class UnlabelledCrops(Dataset[dict[str, Any]]):
         """Take ``views`` crops ``(C, D, H, W)`` of each drawn volume.
 
         The first lies anywhere, and so do the others, or at most ``shift`` crop sides from the
-        first along each axis.
+        first along each axis. A volume of several modalities gives one of them for all views of a
+        slot, drawn evenly.
         """
         self.volumes, self.size, self.views, self.seed = volumes, size, views, seed
         self.shift = shift
 
     def __getitem__(self, slot: int) -> dict[str, Any]:
-        """Return the views of one slot and which case they come from."""
+        """Return the views of one slot, ``(1, D, H, W)`` each, and where they come from."""
         volume = self.volumes[case_of(self.seed, slot, len(self.volumes))]
+        channel = 0
+        if len(volume.channels) > 1:
+            draw = keyed_rng(self.seed, "modality", slot)
+            channel = int(draw.integers(len(volume.channels)))
         views = []
         first: Size | None = None
         for view in range(self.views):
@@ -98,8 +103,9 @@ class UnlabelledCrops(Dataset[dict[str, Any]]):
             else:
                 start = nearby_start(volume.shape, self.size, rng, first, self.shift)
             first = first or start
-            views.append(torch.from_numpy(np.asarray(volume.image_crop(start, self.size))))
-        return {"views": views, "case": volume.id, "slot": slot}
+            views.append(torch.from_numpy(np.asarray(volume.image_crop(start, self.size, channel))))
+        modality = volume.channels[channel]
+        return {"views": views, "case": volume.id, "modality": modality, "slot": slot}
 
     def loader(self, slots: Sequence[range], workers: int) -> DataLoader[Any]:
         """Load one batch for each of ``slots``, in order (see :class:`StepSlots`)."""

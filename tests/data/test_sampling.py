@@ -15,8 +15,9 @@ class Volume(SimpleNamespace):
 
     shape = (40, 50, 12)
     id = "scan"
+    channels = ("CT",)
 
-    def image_crop(self, start: Any, size: Any) -> np.ndarray:
+    def image_crop(self, start: Any, size: Any, channel: int) -> np.ndarray:
         return np.array(start, dtype=np.float32)
 
 
