@@ -91,6 +91,19 @@ TASKS: dict[str, Entry] = {
             "needs_data": False,
         },
     ),
+    "phantom_grade": Entry(
+        "medssl_bench.tasks.phantom_grade:phantom_grade",
+        "Procedural abdominal CT with a liver mass or without; nothing to download",
+        {
+            "family": "phantom",
+            "modality": "CT",
+            "kind": "classification",
+            "classes": ["healthy", "mass"],
+            "train": 40,
+            "test": 40,
+            "needs_data": False,
+        },
+    ),
     "amos_ct": Entry(
         "medssl_bench.tasks.amos:AMOS_CT",
         "Abdominal organs of AMOS 2022 on CT; train = Tr, test = Va",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medssl_bench.data.phantoms import bowel, organs, pelvis, skeleton, vessels
+from medssl_bench.data.phantoms import bowel, findings, organs, pelvis, skeleton, vessels
 from medssl_bench.data.phantoms.fields import Grid
 from medssl_bench.data.phantoms.frame import Frame, Layer
 from medssl_bench.data.phantoms.trunk import Trunk
 
 
-def layers(seed: int, grid: Grid) -> Iterator[Layer]:
+def layers(
+    seed: int, grid: Grid, finding: findings.Finding | None = None
+) -> Iterator[Layer]:
     """Yield every layer of the subject ``seed`` on ``grid``; later ones cover earlier ones."""
     frame = Frame(seed, grid)
     body = Trunk(frame)
@@ -18,5 +20,7 @@ def layers(seed: int, grid: Grid) -> Iterator[Layer]:
     yield from skeleton.layers(frame, body)
     yield from bowel.layers(frame, body)
     yield from organs.layers(frame, body)
+    if finding is not None:
+        yield from findings.layers(frame, body, finding)
     yield from vessels.layers(frame)
     yield from pelvis.layers(frame, body)
