@@ -91,14 +91,14 @@ TASKS: dict[str, Entry] = {
             "needs_data": False,
         },
     ),
-    "phantom_grade": Entry(
-        "medssl_bench.tasks.phantom_grade:phantom_grade",
-        "Procedural abdominal CT with a liver mass or without; nothing to download",
+    "phantom_fluid": Entry(
+        "medssl_bench.tasks.phantom_fluid:phantom_fluid",
+        "Procedural abdominal CT with free fluid or without; nothing to download",
         {
             "family": "phantom",
             "modality": "CT",
             "kind": "classification",
-            "classes": ["healthy", "mass"],
+            "classes": ["healthy", "ascites"],
             "train": 40,
             "test": 40,
             "needs_data": False,
@@ -184,6 +184,31 @@ TASKS: dict[str, Entry] = {
         "brain_tumour:UPENN_GBM",
         "Glioblastoma of UPENN-GBM on four MR contrasts, manual labels; 30 % tested",
         "MR", "organs", _BRAIN_TUMOUR, family="brats",
+    ),
+    "brats2018_cls": _release(
+        "brain_grade:BRATS2018_CLS",
+        "High- against low-grade glioma of BraTS 2018 on four MR contrasts; 30 % tested",
+        "MR", "classification", ["LGG", "HGG"], 199, 86, family="brats",
+    ),
+    "adni": _release(
+        "adni:ADNI",
+        "Mild cognitive impairment (ADNI) on T1-weighted MR of the head; 30 % tested",
+        "MR", "classification", ["NC", "MCI"],
+    ),
+    "adhd200": _release(
+        "psychiatry:ADHD200",
+        "Attention deficit (ADHD-200) on T1-weighted MR of the head; 30 % tested",
+        "MR", "classification", ["control", "adhd"], family="adhd200",
+    ),
+    "abide1": _release(
+        "psychiatry:ABIDE1",
+        "Autism (ABIDE I) on T1-weighted MR of the head; 30 % tested",
+        "MR", "classification", ["control", "autism"], family="abide1",
+    ),
+    "ricord": _release(
+        "ricord:RICORD",
+        "COVID-19 (MIDRC-RICORD 1A against 1B) on chest CT; 30 % of patients tested",
+        "CT", "classification", ["negative", "positive"],
     ),
 }  # fmt: skip
 

@@ -243,8 +243,10 @@ def synth(name: str, out: Path, tree: str | None) -> int:
     pictures are ellipsoids. Nothing is overwritten.
     """
     from medssl_bench.data.synthetic import synthesise
+    from medssl_bench.data.synthetic_scans import synthesise_scans
     from medssl_bench.errors import BenchError
     from medssl_bench.tasks import load_task
+    from medssl_bench.tasks.classified import Classified
     from medssl_bench.tasks.release import Release
     from medssl_bench.validation import check_writable
 
@@ -252,7 +254,11 @@ def synth(name: str, out: Path, tree: str | None) -> int:
     check_writable(out)
     if not isinstance(task, Release):
         raise BenchError(f"{name}: no layout to write; `bench data synth` knows published datasets")
-    files = synthesise(task, out, tree)
+    files = (
+        synthesise_scans(task, out, tree)
+        if isinstance(task, Classified)
+        else synthesise(task, out, tree)
+    )
     click.echo(f"wrote {len(files)} files to {out}; next: bench data verify {name} --data {out}")
     return 0
 

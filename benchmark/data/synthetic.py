@@ -13,7 +13,9 @@ from medssl_bench.digest import seed_from
 from medssl_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from medssl_bench.tasks.release import Release
+    import SimpleITK
+
+    from medssl_bench.tasks.release import Release, Tree
 
 SHAPE = (44, 40, 28)
 SPACING = (3.0, 3.0, 4.0)
@@ -29,19 +31,24 @@ def synthesise(task: Release, out: Path, tree_name: str | None = None) -> list[P
     Raises:
         BenchError: No such tree, or a file is already there.
     """
-    trees = {tree.name: tree for tree in task.trees}
-    if tree_name is not None and tree_name not in trees:
-        raise BenchError(f"{task.name}: no tree {tree_name!r}; known are {', '.join(trees)}")
-    tree = trees[tree_name] if tree_name is not None else task.trees[0]
+    tree = tree_of(task, tree_name)
     written: list[Path] = []
     for place, number in enumerate(task.samples.numbers):
         images, label = draw(task, number)
         affine = stored_affine(task.samples.codes[place % len(task.samples.codes)])
         files, label_file = task.paths(number, tree)
         for channel, file in files.items():
-            written.append(_save(out / file, images[channel], affine))
-        written.append(_save(out / label_file, label, affine))
+            written.append(save_volume(out / file, images[channel], affine))
+        written.append(save_volume(out / label_file, label, affine))
     return written
+
+
+def tree_of(task: Release, name: str | None) -> Tree:
+    """Return a task's first tree, or the one named; raises BenchError where there is none."""
+    trees = {tree.name: tree for tree in task.trees}
+    if name is not None and name not in trees:
+        raise BenchError(f"{task.name}: no tree {name!r}; known are {', '.join(trees)}")
+    return trees[name] if name is not None else task.trees[0]
 
 
 def draw(task: Release, number: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
@@ -81,7 +88,7 @@ def stored_affine(codes: str) -> NDArray[np.float64]:
     return np.asarray(ras @ inv_ornt_aff(turn, SHAPE))
 
 
-def _save(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Path:
+def save_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Path:
     """Write an array in RAS in the storage order of ``affine``, in the format of the name."""
     if path.exists():
         raise BenchError(f"{path} is already there; choose another --out")
@@ -94,11 +101,18 @@ def _save(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) -> Path:
         return path
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(stored.transpose(2, 1, 0))
+    sitk.WriteImage(itk_image(stored, affine), str(path), useCompression=True)
+    return path
+
+
+def itk_image(stored: NDArray[Any], affine: NDArray[np.float64]) -> SimpleITK.Image:
+    """Return an array ``(X, Y, Z)`` in the storage order of ``affine`` as an image of ITK."""
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(np.ascontiguousarray(stored).transpose(2, 1, 0))
     lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3]  # ITK counts to the left and to the back
     spacing = np.linalg.norm(lps[:, :3], axis=0)
     image.SetSpacing(spacing.tolist())
     image.SetDirection((lps[:, :3] / spacing).ravel().tolist())
     image.SetOrigin(lps[:, 3].tolist())
-    sitk.WriteImage(image, str(path), useCompression=True)
-    return path
+    return image

@@ -17,10 +17,10 @@ def layers(
     frame = Frame(seed, grid)
     body = Trunk(frame)
     yield from body.layers()
+    if finding == "ascites":
+        yield from findings.ascites(frame, body)
     yield from skeleton.layers(frame, body)
     yield from bowel.layers(frame, body)
     yield from organs.layers(frame, body)
-    if finding is not None:
-        yield from findings.layers(frame, body, finding)
     yield from vessels.layers(frame)
     yield from pelvis.layers(frame, body)

@@ -1,8 +1,7 @@
-"""Volume classification on procedural phantoms: abdominal CT with or without a liver mass.
+"""Volume classification on procedural phantoms: abdominal CT with or without ascites.
 
-The classes differ by one finding, a necrotic mass of 38 to 52 mm radius in the right lobe of the
-liver; everything else, small lesions included, is as in ``phantom_ct``, whose subjects do not occur
-here. As in paper 003 (section B.3), volumes have one grid, training sees random crops of it and the
+The classes differ by one finding, more or less free fluid at the back of the abdomen; everything
+else is as in ``phantom_ct``, whose subjects do not occur here. As in paper 003 (section B.3), volumes have one grid, training sees random crops of it and the
 test its centre; sampling is balanced. Both classes are equally frequent on either side.
 """
 
@@ -18,7 +17,7 @@ TRAIN = 40
 TEST = 40
 
 
-class PhantomGrade(Task):
+class PhantomFluid(Task):
     """Phantoms whose class is a finding."""
 
     needs_data: bool = False
@@ -31,7 +30,7 @@ class PhantomGrade(Task):
         return [
             Case(
                 id=f"{self.name}_{pool}_{number:03d}",
-                images={"image": PhantomSource(seed, "CT", "image", "mass" if number % 2 else None)},
+                images={"image": PhantomSource(seed, "CT", "image", "ascites" if number % 2 else None)},
                 pool=pool,
                 class_id=number % 2,
             )
@@ -40,12 +39,12 @@ class PhantomGrade(Task):
         ]
 
 
-phantom_grade = PhantomGrade(
-    name="phantom_grade",
-    summary="Procedural abdominal CT with a liver mass or without; nothing to download",
+phantom_fluid = PhantomFluid(
+    name="phantom_fluid",
+    summary="Procedural abdominal CT with free fluid or without; nothing to download",
     modality="CT",
     kind="classification",
-    classes={0: "healthy", 1: "mass"},
+    classes={0: "healthy", 1: "ascites"},
     balanced=True,
     preprocessing=Preprocessing(
         spacing=None, shape=(56, 48, 56), intensity=Intensity(rule="clip", low=-175, high=250)
