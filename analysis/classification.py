@@ -205,7 +205,8 @@ def _grids(
     wide = table.pivot(index="case", columns="target", values="probability")[classes]
     true = table.drop_duplicates("case").set_index("case")["true"].loc[wide.index]
     numbers = {name: number for number, name in enumerate(classes)}
-    return classes, true.map(numbers).to_numpy(np.int64), wide.to_numpy(np.float64)
+    ids = np.array([numbers[name] for name in true], dtype=np.int64)
+    return classes, ids, np.asarray(wide, dtype=np.float64)
 
 
 def _checked(rows: pd.DataFrame) -> pd.DataFrame:
@@ -219,13 +220,12 @@ def _checked(rows: pd.DataFrame) -> pd.DataFrame:
         raise BenchError(f"case table: case {row['case']!r}, class {row['target']!r} stands twice")
     classes = {*table["target"]}
     for case, group in table.groupby("case", sort=False):
-        total, best = float(group["probability"].sum()), group["probability"].idxmax()
-        whole = np.isfinite(group["probability"]).all() and abs(total - 1) < 1e-5
-        if {*group["target"]} != classes or not whole:
+        values = group["probability"].to_numpy(np.float64)
+        if {*group["target"]} != classes or not abs(values.sum() - 1) < 1e-5:
             raise BenchError(f"case table: case {case!r} has no probabilities that add up to 1")
         if group["true"].nunique() != 1 or group["true"].iloc[0] not in classes:
             raise BenchError(f"case table: case {case!r} has no one true class")
-        if (group["predicted"] != group.loc[best, "target"]).any():
+        if (group["predicted"] != group["target"].iloc[int(values.argmax())]).any():
             raise BenchError(f"case table: case {case!r}: another class than the most probable")
     return table
 

@@ -155,15 +155,11 @@ def _stratified(ranked: Sequence[Case]) -> list[Case]:
     while any(waiting.values()):
         left = [name for name in first if waiting[name]]
         unseen = [name for name in left if not taken[name]]
-
-        def behind(name: int) -> float:
-            share = sizes[name] / len(ranked)
-            return share * (len(order) + 1) - taken[name]
-
-        chosen = unseen[0] if unseen else max(left, key=behind)
-        cases = waiting[chosen].pop(0)
-        taken[chosen] += len(cases)
-        order += cases
+        due = {name: (len(order) + 1) * sizes[name] / len(ranked) - taken[name] for name in left}
+        chosen = unseen[0] if unseen else max(left, key=due.__getitem__)
+        patient = waiting[chosen].pop(0)
+        taken[chosen] += len(patient)
+        order += patient
     return order
 
 

@@ -59,7 +59,7 @@ class Classified(Release):
     """A dataset of classified volumes; its trees have no label files."""
 
     kind: Literal["classification"] = "classification"
-    split: Stratified | Split
+    split: Stratified | Split  # type: ignore[assignment]  # by class, or lists
     """Lists of a published split are given as ``Split(test=..., train=...)``."""
     examples: dict[str, tuple[Example, ...]] = Field(default_factory=dict, exclude=True)
     """Tree -> what ``bench data synth`` writes in it, traps of the real data included."""

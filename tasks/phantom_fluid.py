@@ -1,8 +1,9 @@
 """Volume classification on procedural phantoms: abdominal CT with or without ascites.
 
 The classes differ by one finding, more or less free fluid at the back of the abdomen; everything
-else is as in ``phantom_ct``, whose subjects do not occur here. As in paper 003 (section B.3), volumes have one grid, training sees random crops of it and the
-test its centre; sampling is balanced. Both classes are equally frequent on either side.
+else is as in ``phantom_ct``, whose subjects do not occur here. As in paper 003 (section B.3),
+volumes have one grid, training sees random crops of it and the test its centre; sampling is
+balanced. Both classes are equally frequent on either side.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from medssl_bench.data.phantoms import PhantomSource, phantom_seeds
+from medssl_bench.data.phantoms.findings import Finding
 from medssl_bench.task import Case, Intensity, Preprocessing, Task
 
 TRAIN = 40
 TEST = 40
+FINDINGS: tuple[Finding | None, ...] = (None, "ascites")
+"""By class id."""
 
 
 class PhantomFluid(Task):
@@ -30,7 +34,7 @@ class PhantomFluid(Task):
         return [
             Case(
                 id=f"{self.name}_{pool}_{number:03d}",
-                images={"image": PhantomSource(seed, "CT", "image", "ascites" if number % 2 else None)},
+                images={"image": PhantomSource(seed, "CT", finding=FINDINGS[number % 2])},
                 pool=pool,
                 class_id=number % 2,
             )

@@ -46,9 +46,7 @@ ADHD200 = ClassifiedByTable(
         | dict.fromkeys(("pending", "withheld", "-999", "N/A", "")),
         digits=7,
     ),
-    trees=(
-        _tree("NITRC", "ADHD200", "NYU", "0010001", "adhd200_preprocessed_phenotypics.tsv"),
-    ),
+    trees=(_tree("NITRC", "ADHD200", "NYU", "0010001", "adhd200_preprocessed_phenotypics.tsv"),),
     examples={
         "NITRC": _examples(
             "ADHD200",

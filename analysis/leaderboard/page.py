@@ -55,6 +55,7 @@ def write_report(
         "generated": report.generated.isoformat(timespec="seconds"),
         "definitions": dict(sources.definitions(results)),
         "aggregation": tables.__doc__,
+        "aggregation_of_classification": classification.__doc__,
         "left_out": list(left_out),
     }
     exports.write_tables(out, report.board, results.cases, about, report.classes)

@@ -14,7 +14,6 @@ from medssl_bench.analysis.classification import is_classified
 from medssl_bench.errors import BenchError
 from medssl_bench.store import Store
 
-
 ONLY = ("probability", "predicted", "true")
 """Columns that only classification has."""
 

@@ -178,9 +178,7 @@ def _word(text: str, missing: str, note: str = "") -> Value:
     return Value(text, text, note=note) if text not in ("", "none") else Value(missing=missing)
 
 
-def gain(
-    one: Mapping[str, Any], low: float, high: float, no_interval: str = FEW_CASES
-) -> Value:
+def gain(one: Mapping[str, Any], low: float, high: float, no_interval: str = FEW_CASES) -> Value:
     """Write a paired gain with its interval, drawn on a scale from ``low`` to ``high``."""
     if one["gain_missing"]:
         return Value(missing=one["gain_missing"])

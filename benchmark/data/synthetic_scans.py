@@ -55,8 +55,10 @@ def draw_scan(task: Classified, example: Example) -> dict[str, NDArray[np.int16]
     images = {}
     for channel in task.channels:
         noisy = levels * rng.uniform(0.8, 1.2) + rng.normal(0, 0.02, SHAPE) * body
-        scaled = np.where(body, (noisy - 0.4) * 300, -1000) if task.modality == "CT" else noisy * 800
-        images[channel] = scaled.astype(np.int16)
+        units = noisy * 800
+        if task.modality == "CT":
+            units = np.where(body, (noisy - 0.4) * 300, -1000)  # HU
+        images[channel] = units.astype(np.int16)
     return images
 
 

@@ -10,9 +10,7 @@ from medssl_bench.data.phantoms.frame import Frame, Layer
 from medssl_bench.data.phantoms.trunk import Trunk
 
 
-def layers(
-    seed: int, grid: Grid, finding: findings.Finding | None = None
-) -> Iterator[Layer]:
+def layers(seed: int, grid: Grid, finding: findings.Finding | None = None) -> Iterator[Layer]:
     """Yield every layer of the subject ``seed`` on ``grid``; later ones cover earlier ones."""
     frame = Frame(seed, grid)
     body = Trunk(frame)
