@@ -39,6 +39,7 @@ def contact_sheet(case: Case, task: Task) -> bytes:
 
     # As in training, the first channel's affine places all of a case.
     affine = next(iter(case.images.values())).header().affine
+    of_class = "" if case.class_id is None else f" ({task.classes[case.class_id]})"
     label = None
     if case.label is not None:
         stored = to_ras(Volume(case.label.read().array, affine))
@@ -61,7 +62,7 @@ def contact_sheet(case: Case, task: Task) -> bytes:
         codes = "".join(str(code) for code in aff2axcodes(volume.affine))
         shape = "x".join(map(str, image.shape))
         words = (
-            f"{case.id}  {channel}  {shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm, stored {codes}"
+            f"{case.id}{of_class}  {channel}  {shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm, stored {codes}"
         )
         for over in (None, label) if label is not None else (None,):
             row = []

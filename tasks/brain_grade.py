@@ -1,8 +1,8 @@
 """High-grade against low-grade glioma on four aligned MR contrasts: BraTS 2018.
 
-The folder is the class, HGG the positive one; 285 cases, of which 210 are HGG and 75 LGG. Paper 003
-(sections B.3 and C) classifies them. BraTS 2021 contains these cases: an encoder pretrained on it
-has seen the test.
+The folder is the class, HGG the positive one; 285 cases, which paper 003 (sections B.3 and C)
+classifies. BraTS 2021 takes up cases of earlier editions, so that an encoder pretrained on it may
+have seen the test; a mapping of their names comes with it.
 """
 
 from __future__ import annotations

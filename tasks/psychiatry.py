@@ -77,7 +77,7 @@ ADHD200 = ClassifiedByTable(
             "1056121\t1\t1\t11.0\t0\t1\n"
         )
     },
-    licence="CC BY-NC",
+    licence="terms of INDI",
     access="NITRC, fcon_1000.projects.nitrc.org/indi/adhd200 (login)",
     **BRAIN,
 )
@@ -120,7 +120,7 @@ ABIDE1 = ClassifiedByTable(
             "NYU,51037,2,0,13.0,2\n"
         )
     },
-    licence="CC BY-NC-SA",
+    licence="terms of INDI",
     access="NITRC, fcon_1000.projects.nitrc.org/indi/abide (login), or its public S3 bucket",
     **BRAIN,
 )
