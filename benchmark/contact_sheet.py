@@ -62,7 +62,8 @@ def contact_sheet(case: Case, task: Task) -> bytes:
         codes = "".join(str(code) for code in aff2axcodes(volume.affine))
         shape = "x".join(map(str, image.shape))
         words = (
-            f"{case.id}{of_class}  {channel}  {shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm, stored {codes}"
+            f"{case.id}{of_class}  {channel}  {shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm,"
+            f" stored {codes}"
         )
         for over in (None, label) if label is not None else (None,):
             row = []

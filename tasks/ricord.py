@@ -65,7 +65,7 @@ _SERIES = (
     ("1A", "660042-000073", "06-24-2005-NA-CT CHEST-17177", "4.000000-NA-17177"),
     ("1B", "419639-000310", "11-02-2003-NA-CT CHEST-50001", "2.000000-LUNG-50002"),
     ("1B", "660042-000301", "01-12-2004-NA-CT CHEST-50003", "3.000000-NA-50004"),
-    ("1B", "660042-000302", "05-30-2004-NA-CT CHEST-50005", "3.000000-NA-50006"),
+    ("1B", "SITE2-000302", "05-30-2004-NA-CT CHEST-50005", "3.000000-NA-50006"),
 )  # fmt: skip
 
 RICORD = Ricord(
@@ -91,7 +91,7 @@ RICORD = Ricord(
             ),
         ),
     ),
-    patient=r"^ID([0-9]+-[0-9]+)_",
+    patient=r"^ID([^_]+)_date",
     split=Stratified(test=3, of=10),
     preprocessing=Preprocessing(
         spacing=None,

@@ -42,7 +42,7 @@ FOUND = {
                "ID660042-000073_date06-24-2005_4.000000-NA-17177": "positive",
                "ID419639-000310_date11-02-2003_2.000000-LUNG-50002": "negative",
                "ID660042-000301_date01-12-2004_3.000000-NA-50004": "negative",
-               "ID660042-000302_date05-30-2004_3.000000-NA-50006": "negative"},
+               "IDSITE2-000302_date05-30-2004_3.000000-NA-50006": "negative"},
 }  # fmt: skip
 """By hand from what is written: ids padded, DX_GROUP 1 autism, pending and AD left out."""
 
@@ -165,7 +165,8 @@ def test_generated_cases_are_classified(tmp_path: Path, monkeypatch: pytest.Monk
         ("adhd200", "phenotypics.tsv", "\tDX\t", "\tDx code\t", r"no column 'DX'.*It has ScanDir"),
         ("adhd200", "phenotypics.tsv", "1018959\t", "1018958\t",
          r"phenotypics.tsv: column 'ScanDir ID' has no row for case 1018959"),
-        ("adhd200", "phenotypics.tsv", "\t2\t1\n", "\t7\t1\n", r"column 'DX' says '7' of case 1019436"),
+        ("adhd200", "phenotypics.tsv", "\t2\t1\n", "\t7\t1\n",
+         r"column 'DX' says '7' of case 1019436"),
         ("abide1", "0b.csv", "DX_GROUP", "DX", r"no column 'DX_GROUP'"),
         ("abide1", "0b.csv", "NYU,51037,2", "NYU,50002,2", r"SUB_ID 50002 has two values"),
         ("adni", "2024.csv", '"Group"', '"Research group"', r"no column 'Group'"),
