@@ -43,6 +43,7 @@ def contact_sheet(case: Case, owner: Task | Corpus) -> bytes:
     classes: dict[int, str] = terms.get("classes", {})
     # As in training, one channel's affine places all of a case.
     affine = ruling_source(case, rule, [*case.images]).header().affine
+    of_class = "" if case.class_id is None else f" ({classes[case.class_id]})"
     label = None
     if case.label is not None:
         stored = to_ras(Volume(case.label.read().array, affine))
@@ -67,7 +68,7 @@ def contact_sheet(case: Case, owner: Task | Corpus) -> bytes:
         shape = "x".join(map(str, image.shape))
         moved = "" if placed.array is volume.array else ", resampled"
         size = f"{shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm"
-        words = f"{case.id}  {channel}  {size}, stored {codes}{moved}"
+        words = f"{case.id}{of_class}  {channel}  {size}, stored {codes}{moved}"
         for over in (None, label) if label is not None else (None,):
             row = []
             for place in _slices(label, image.shape[2]):

@@ -36,6 +36,7 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
             f"  {task} {shots}: {steps} steps of {settings.finetune.batch} cases"
             f" x {settings.finetune.crops_per_case} crops = {epochs:.0f} epochs"
         )
+    lines += _first_layers(plan)
     scale = settings.finetune.pretrained_lr_scale
     if plan.tasks and scale != 1:
         lines.append(f"  pretrained encoders learn at {scale:g} of the learning rate")
@@ -145,11 +146,21 @@ def _crops(plan: Plan) -> str:
     if plan.pretrainings:
         sides["pretraining"] = settings.pretrain.crop
     for name, found in plan.tasks.items():
-        sides[name] = settings.finetune.crop or found.task.crop
+        sides[name] = settings.finetune.crop_of(found.task)
     shown = {name: "x".join(map(str, crop)) for name, crop in sides.items()}
     if len(set(shown.values())) == 1:
         return next(iter(shown.values()))
     return ", ".join(f"{crop} ({name})" for name, crop in shown.items())
+
+
+def _first_layers(plan: Plan) -> list[str]:
+    """Say what becomes of first layers pretrained on one channel in tasks of several."""
+    several = [name for name, found in plan.tasks.items() if len(found.task.channels) > 1]
+    if not several or not plan.starts:
+        return []
+    what = {"repeat": "is repeated over", "fresh": "starts anew for"}
+    rule = what[plan.settings.finetune.channels]
+    return [f"  the first layer of pretrained encoders {rule} the channels of {', '.join(several)}"]
 
 
 def _pretrain_epochs(plan: Plan) -> float:

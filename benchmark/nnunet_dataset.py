@@ -44,6 +44,10 @@ def export_nnunet(
         BenchError: A finished dataset is there already, more shots than cases, a killed process.
         DataError: A case cannot be read.
     """
+    if task.classifies:
+        raise BenchError(
+            f"{task.name} classifies whole volumes; nnU-Net segments, so there is nothing to export"
+        )
     check_split(cases, task.name)
     folder = out / f"Dataset{number:03d}_{re.sub(r'[^A-Za-z0-9]+', '_', task.name)}"
     if (folder / "dataset.json").exists():

@@ -14,10 +14,10 @@ from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_diges
 from medssl_bench.errors import BenchError
 from medssl_bench.keys import pretrain_job, protocol_digest
 from medssl_bench.plan_checks import (
-    check_channels,
     check_coarsest,
     check_crops,
     check_method_settings,
+    check_probed,
 )
 from medssl_bench.record import Cell
 from medssl_bench.validation import Finding, check_cases, raise_errors
@@ -59,6 +59,11 @@ class PlannedTask:
     split: str
     data: str
     """Digest of every case's content."""
+
+    @property
+    def truth(self) -> dict[str, int]:
+        """Class of each case of a classification task, by case id."""
+        return {case.id: case.class_id for case in self.cases if case.class_id is not None}
 
     def ids(self, pool: str) -> tuple[str, ...]:
         """Ids of the cases of one pool."""
@@ -174,7 +179,6 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         planned[task.name], notes = _find_task(task, request.data)
         warnings += notes
     corpus = None
-    check_channels([*trained, *sources], tasks)
     if trained:
         corpus, notes = _find_corpus(request.settings, request.data)
         warnings += notes
@@ -221,7 +225,7 @@ def _find_probe(request: Request) -> PlannedTask | None:
     if request.settings.pretrain.probe is None:
         return None
     (task,) = load_tasks((request.settings.pretrain.probe,))
-    check_channels(["pretrain.probe"], [task])
+    check_probed("pretrain.probe", task)
     found, _ = _find_task(task, request.data)
     return replace(found, cases=tuple(case for case in found.cases if case.pool == "train"))
 
@@ -332,7 +336,8 @@ def _case_digest(case: Case) -> str:
         return source.digest() if source is not None else None
 
     images = {name: of(source) for name, source in case.images.items()}
-    return digest([case.id, case.pool, case.group, images, of(case.label)])
+    truth = of(case.label) if case.class_id is None else f"class {case.class_id}"
+    return digest([case.id, case.pool, case.group, images, truth])
 
 
 def _plan_cell(

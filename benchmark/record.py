@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -202,7 +203,8 @@ class Record(Part):
     pretrained: Pretrained | None = None
     """None where nothing was trained before fine-tuning."""
     metrics: dict[str, dict[str, int | float | None]]
-    """Target -> metric -> mean over test cases, with ``n`` and ``misses``; None where missing."""
+    """Target -> metric -> mean over test cases, with ``n`` and ``misses``; None where missing.
+    Classification has ``all`` and one entry for each class against the rest."""
     definitions: dict[str, str]
     """Metric -> name of the definition it was computed by."""
     split: Split
@@ -263,6 +265,15 @@ def _schema_version(text: bytes) -> int | None:
     except (ValueError, TypeError, KeyError):
         return None
     return value if isinstance(value, int) else None
+
+
+def headline(
+    metrics: Mapping[str, Mapping[str, int | float | None]],
+) -> tuple[Literal["Dice", "AUC"], int | float | None]:
+    """Return the one number that sums a record up: mean Dice, or AUC of a classification."""
+    if "all" in metrics and "auc" in metrics["all"]:
+        return "AUC", metrics["all"]["auc"]
+    return "Dice", metrics["mean"]["dice_mean"]
 
 
 def utc_now() -> datetime:

@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from medssl_bench import provenance, registry
-from medssl_bench.analysis.metrics import definitions, summarise
+from medssl_bench.analysis import classification
+from medssl_bench.analysis.metrics import summarise
 from medssl_bench.digest import weights_digest
 from medssl_bench.imports import statement
+from medssl_bench.keys import metric_definitions
 from medssl_bench.peak import peak_bytes
-from medssl_bench.record import Cost, Digests, Draw, Leaks, Pretrained, Record, Split, utc_now
+from medssl_bench.record import (
+    Cost,
+    Digests,
+    Draw,
+    Leaks,
+    Pretrained,
+    Record,
+    Split,
+    headline,
+    utc_now,
+)
 from medssl_bench.watch import collapsed
 
 if TYPE_CHECKING:
@@ -23,6 +35,7 @@ if TYPE_CHECKING:
     from medssl_bench.stages.import_encoder import Imported
     from medssl_bench.stages.pretrain import Outcome, PretrainJob
     from medssl_bench.store import Store
+    from medssl_bench.task import Task
     from medssl_bench.training import Compute
 
 
@@ -134,8 +147,7 @@ def record_cell(
     start = job or plan.imports.get(cell.pretraining)
     info = store.read_pretraining_info(cell.pretraining) if start else None
     network = tuned.model.state_dict()
-    summary = summarise(result.cases)
-    metrics = {**summary["targets"], "mean": summary["mean"]}
+    metrics = _metrics(found.task, result.cases)
     record = Record(
         cell=cell,
         key=cell.key,
@@ -144,7 +156,7 @@ def record_cell(
         pretrain_seed=job.seed if job else None,
         pretrained=_pretrained(info) if info and job else None,
         metrics=metrics,
-        definitions=definitions(settings.evaluate.nsd_tolerance_mm),
+        definitions=metric_definitions(found.task, settings),
         split=Split(digest=found.split, train=train, test=test),
         draw=Draw(
             digest=planned.draw.digest,
@@ -196,8 +208,16 @@ def record_cell(
             {name: value.detach().cpu().contiguous() for name, value in network.items()}
         )
     store.write(record, result.cases, pd.DataFrame(tuned.history), pictures)
-    mean = metrics["mean"]["dice_mean"]
-    return f"Dice {mean:.3f} in {seconds:.0f} s" if mean is not None else "Dice missing"
+    name, value = headline(metrics)
+    return f"{name} {value:.3f} in {seconds:.0f} s" if value is not None else f"{name} missing"
+
+
+def _metrics(task: Task, cases: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Aggregate the case table of a cell by target, and over all of them."""
+    if task.classifies:
+        return classification.summarise(cases)
+    summary = summarise(cases)
+    return {**summary["targets"], "mean": summary["mean"]}
 
 
 def _pretrained(info: dict[str, Any]) -> Pretrained:

@@ -33,8 +33,13 @@ from medssl_bench.registry import load_plugins
 from medssl_bench.store import Store
 
 if TYPE_CHECKING:
+    import torch
+
+    from medssl_bench.data.cache import Prepared
     from medssl_bench.imports import ImportJob
     from medssl_bench.plan import Plan, PlannedCell
+    from medssl_bench.stages.evaluate import Evaluation
+    from medssl_bench.stages.finetune import FinetuneJob
     from medssl_bench.stages.pretrain import PretrainJob, ProbeCases
 
 STALE_SECONDS = 300.0
@@ -300,7 +305,6 @@ class Worker:
     def _cell(self, planned: PlannedCell, claim: Claim) -> str:
         from medssl_bench.record import utc_now
         from medssl_bench.recording import record_cell
-        from medssl_bench.stages.evaluate import evaluate
         from medssl_bench.stages.finetune import FinetuneJob, finetune
 
         start_peak(self.plan.compute.device)
@@ -321,6 +325,7 @@ class Worker:
             settings=settings.finetune,
             evaluation=settings.evaluate,
             select=settings.select,
+            truth=found.truth,
         )
         tuned = finetune(
             job,
@@ -334,17 +339,29 @@ class Worker:
             settings.checkpoint_minutes * 60,
         )
         trained = time.monotonic() - began
-        result = evaluate(
-            tuned.model,
-            tests,
-            found.task,
-            job.crop,
-            settings.evaluate,
-            self.plan.compute.fabric(),
-            planned.title,
-            self.emit,
-            settings.example_slices,
-        )
+        result = self._evaluate(job, tuned.model, tests)
         claim.check()
         seconds = tuned.seconds + (time.monotonic() - began - trained)
         return record_cell(self.plan, planned, tuned, result, started, seconds, self.store)
+
+    def _evaluate(
+        self, job: FinetuneJob, model: torch.nn.Module, tests: Sequence[Prepared]
+    ) -> Evaluation:
+        """Measure the test cases of a task by what it asks for."""
+        from medssl_bench.stages.classify import classify
+        from medssl_bench.stages.evaluate import evaluate
+
+        settings, fabric = self.plan.settings, self.plan.compute.fabric()
+        if job.task.classifies:
+            return classify(model, tests, job.truth, job.task, fabric, job.title, self.emit)
+        return evaluate(
+            model,
+            tests,
+            job.task,
+            job.crop,
+            settings.evaluate,
+            fabric,
+            job.title,
+            self.emit,
+            settings.example_slices,
+        )

@@ -30,7 +30,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Case:
-    """One subject's aligned volumes: channel -> source, and the label where there is one."""
+    """One subject's aligned volumes: channel -> source, and the label or class where known."""
 
     id: str
     images: Mapping[str, Source]
@@ -38,6 +38,8 @@ class Case:
     patient: str = ""
     pool: Literal["train", "test"] = "train"
     info: Mapping[str, str] = field(default_factory=dict)
+    class_id: int | None = None
+    """Of the whole case, in a classification task, whose cases have no label volume."""
 
     @property
     def group(self) -> str:
@@ -59,27 +61,46 @@ class Intensity(BaseModel):
 
 
 class Preprocessing(BaseModel):
-    """Orientation is always RAS; spacing in mm (None keeps each scan's own)."""
+    """Orientation is always RAS; spacing in mm (None keeps each scan's own).
+
+    ``shape`` gives every case one working grid instead, whatever its extent (papers 001 and 003
+    classify volumes so); spacing is None then.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     spacing: Triple | None = (1.5, 1.5, 2.0)
     intensity: Intensity = Intensity()
     version: int = 1
+    shape: tuple[int, int, int] | None = None
+    """Working grid in voxels (R, A, S)."""
     grid: str | None = None
     """The channel whose grid rules, that of the label: others are resampled onto it, linearly and
     by physical position. None: channels that are not on one grid are refused."""
 
+    @model_validator(mode="after")
+    def _one_grid(self) -> Preprocessing:
+        if self.shape is not None and self.spacing is not None:
+            raise ValueError("give spacing or shape, not both (spacing: null beside shape)")
+        if self.shape is not None and min(self.shape) < 1:
+            raise ValueError("every side of shape is at least 1")
+        return self
+
     @model_serializer(mode="wrap")
-    def _unchanged_without_grid(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not asked for, so that digests are those from before there was it."""
-        values: dict[str, Any] = serialise(self)
-        if values["grid"] is None:
-            del values["grid"]
+        values: dict[str, Any] = handler(self)
+        for name in ("shape", "grid"):
+            if values[name] is None:
+                del values[name]
         return values
 
 
 class Task(BaseModel):
-    """A labelled dataset with classes, split, preprocessing, loss and metrics."""
+    """A labelled dataset with classes, split, preprocessing, loss and metrics.
+
+    In a classification task the classes are those of whole cases, and numbered from 0; of two, 1 is
+    the positive one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -88,7 +109,8 @@ class Task(BaseModel):
     modality: str = "CT"
     channels: tuple[str, ...] = ("image",)
     classes: dict[int, str]
-    """Foreground ids after ``remap``, consecutive from 1, to names."""
+    """Foreground ids after ``remap``, consecutive from 1, to names (or classes of cases, from 0).
+    """
     remap: dict[int, int] = Field(default_factory=dict)
     """Raw label ids that mean something else here (AMOS MRI: 14 and 15 to background)."""
     regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
@@ -96,8 +118,11 @@ class Task(BaseModel):
     may overlap (LiTS: ``liver`` is liver and tumour). Trained on are the classes."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Organ group -> targets (kept with the task; nothing shows them yet)."""
-    kind: Literal["organs", "tumour"] = "organs"
-    """``organs``: Dice+CE, softmax. ``tumour``: Dice+BCE, tumour:background crops 1:1."""
+    kind: Literal["organs", "tumour", "classification"] = "organs"
+    """``organs``: Dice+CE, softmax. ``tumour``: Dice+BCE, tumour:background crops 1:1.
+    ``classification``: CE, each case has one class; its crop is the task's own."""
+    balanced: bool = False
+    """In classification, training meets every class equally often."""
     preprocessing: Preprocessing = Preprocessing()
     crop: tuple[int, int, int] = (96, 96, 96)
     licence: str = "unknown"
@@ -130,6 +155,23 @@ class Task(BaseModel):
                     f"regions: {name} needs class ids, each once, and another name than mean"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _classes_of_cases(self) -> Task:
+        if not self.classifies:
+            if self.balanced:
+                raise ValueError("balanced: for classification tasks only")
+            return self
+        if sorted(self.classes) != list(range(len(self.classes))) or len(self.classes) < 2:
+            raise ValueError("classes: two or more, numbered from 0 without a gap")
+        if self.remap or self.regions or "all" in self.classes.values():
+            raise ValueError("a classification task has no remap, no regions and no class 'all'")
+        return self
+
+    @property
+    def classifies(self) -> bool:
+        """Whether whole cases are classified; else they are segmented."""
+        return self.kind == "classification"
 
     @property
     def targets(self) -> dict[str, tuple[int, ...]]:

@@ -67,7 +67,7 @@ def _row(task: Task) -> str:
         f"`{task.name}`",
         task.modality,
         ", ".join(task.channels) if len(task.channels) > 1 else "1",
-        ", ".join(task.targets),
+        (" or " if task.classifies else ", ").join(task.targets),
         counts if task.expected else "generated" if not task.needs_data else "as found",
         task.licence,
     ]
@@ -115,7 +115,7 @@ def _section(module: str, tasks: list[Task]) -> str:
     if not trees:
         trees = dict.fromkeys(task.tree() for task in tasks if task.tree())
     parts += [f"```\n{tree}\n```\n" for tree in trees]
-    return "\n".join(parts)
+    return "\n".join(parts).rstrip() + "\n"
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ class Tree(BaseModel):
     name: str
     images: dict[str, str]
     """Channel -> pattern of its files."""
-    label: str
+    label: str = ""
+    """Empty where volumes have no label files, but are classified whole."""
     shown: str
     """The tree as a user sees it."""
     ending: str = ".nii.gz"
@@ -105,11 +106,6 @@ class Release(Task):
             for number, pool in self.split.pools(patients).items()
         ]
 
-    def _is_in(self, base: Path, tree: Tree | DicomTree) -> bool:
-        if isinstance(tree, DicomTree):
-            return tree.is_in(base)
-        return any(self._list(base, tree, pattern) for pattern in tree.images.values())
-
     def _sources(
         self, base: Path, tree: Tree | DicomTree
     ) -> tuple[dict[str, dict[str, Source]], dict[str, Source]]:
@@ -138,18 +134,29 @@ class Release(Task):
                 f"{self.name}: no data folder given; use --data DIR or BENCH_DATA, with what is"
                 f" had from {self.access}; see `bench data status {self.name}`"
             )
-        wanted = {name.lower() for name in (*self.folders, self.name)}
-        inside = sorted(root.iterdir()) if root.is_dir() else []
-        named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
-        for base in (*named, root):
+        for base in self.bases(root):
             for tree in self.trees:
-                if self._is_in(base, tree):
+                found = (
+                    tree.is_in(base) if isinstance(tree, DicomTree) else self.holds(base, tree)
+                )
+                if found:
                     return base, tree
         patterns = " or ".join(next(iter(tree.places.values())) for tree in self.trees)
         raise DataError(
             f"{self.name}: no cases in {root}; expected {patterns} there, from {self.access};"
             f" see `bench data status {self.name}`"
         )
+
+    def bases(self, root: Path) -> list[Path]:
+        """Return the folders that may hold the tree, the one given last."""
+        wanted = {name.lower() for name in (*self.folders, self.name)}
+        inside = sorted(root.iterdir()) if root.is_dir() else []
+        named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
+        return [*named, root]
+
+    def holds(self, base: Path, tree: Tree) -> bool:
+        """Tell whether any image lies in ``base`` where the tree has them."""
+        return any(self._list(base, tree, pattern) for pattern in tree.images.values())
 
     def _list(self, base: Path, tree: Tree, pattern: str) -> dict[str, Path]:
         try:

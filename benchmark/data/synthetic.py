@@ -15,7 +15,10 @@ from medssl_bench.digest import seed_from
 from medssl_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from medssl_bench.tasks.release import Release
+    import SimpleITK
+
+    from medssl_bench.tasks.dicom_tree import DicomTree
+    from medssl_bench.tasks.release import Release, Tree
 
 SHAPE = (44, 40, 28)
 SPACING = (1.3, 1.2, 1.8)
@@ -34,10 +37,7 @@ def synthesise(task: Release, out: Path, tree_name: str | None = None) -> list[P
     from medssl_bench.data.synthetic_dicom import write_case
     from medssl_bench.tasks.dicom_tree import DicomTree
 
-    trees = {tree.name: tree for tree in task.trees}
-    if tree_name is not None and tree_name not in trees:
-        raise BenchError(f"{task.name}: no tree {tree_name!r}; known are {', '.join(trees)}")
-    tree = trees[tree_name] if tree_name is not None else task.trees[0]
+    tree = tree_of(task, tree_name)
     written: list[Path] = []
     for place, number in enumerate(task.samples.numbers):
         images, label = draw(task, number)
@@ -54,6 +54,14 @@ def synthesise(task: Release, out: Path, tree_name: str | None = None) -> list[P
                 written.append(save_volume(out / file, images[channel], affine))
         written.append(save_volume(out / label_file, label, affine))
     return written
+
+
+def tree_of(task: Release, name: str | None) -> Tree | DicomTree:
+    """Return a task's first tree, or the one named; raises BenchError where there is none."""
+    trees = {tree.name: tree for tree in task.trees}
+    if name is not None and name not in trees:
+        raise BenchError(f"{task.name}: no tree {name!r}; known are {', '.join(trees)}")
+    return trees[name] if name is not None else task.trees[0]
 
 
 def draw(task: Release, number: str) -> tuple[dict[str, NDArray[Any]], NDArray[np.uint8]]:
@@ -140,30 +148,37 @@ def save_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     return path
 
 
-def save_series(folder: Path, stored: NDArray[Any], affine: NDArray[np.float64]) -> Path:
-    """Write int16 ``(X, Y, Z)`` in storage order as a DICOM series of CT, a file for each slice."""
+def save_series(
+    folder: Path, stored: NDArray[Any], affine: NDArray[np.float64], patient: str = ""
+) -> Path:
+    """Write int16 ``(X, Y, Z)`` in storage order as a DICOM series of CT, a file for each slice.
+
+    Without a patient's name, the folder decides on one.
+    """
     from medssl_bench.data.dicom_writing import Scan, write_scan
 
-    patient = str(seed_from("series", folder.as_posix()))
-    scan = Scan(patient, "scan", "CT", Volume(stored, affine).header)
+    patient = patient or str(seed_from("series", folder.as_posix()))
+    name = str(seed_from("series", *folder.parts[-3:]))
+    scan = Scan(patient, name, "CT", Volume(stored, affine).header)
     folder.mkdir(parents=True)
     files = [folder / f"1-{place + 1:03d}.dcm" for place in range(stored.shape[2])]
     write_scan(scan, stored, files)
     return folder
 
 
-def make_way(path: Path) -> None:
-    """Make the folder of a new file; raises BenchError where the file is there."""
+def make_way(path: Path) -> Path:
+    """Make the folder of a new file and return it; raises BenchError where the file is there."""
     if path.exists():
         raise BenchError(f"{path} is already there; choose another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
-def itk_image(stored: NDArray[Any], affine: NDArray[np.float64]) -> Any:
-    """Return an array in storage order as SimpleITK's image, in LPS."""
+def itk_image(stored: NDArray[Any], affine: NDArray[np.float64]) -> SimpleITK.Image:
+    """Return an array ``(X, Y, Z)`` in the storage order of ``affine`` as an image of ITK."""
     import SimpleITK as sitk
 
-    image = sitk.GetImageFromArray(stored.transpose(2, 1, 0))
+    image = sitk.GetImageFromArray(np.ascontiguousarray(stored).transpose(2, 1, 0))
     lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3]  # ITK counts to the left and to the back
     spacing = np.linalg.norm(lps[:, :3], axis=0)
     image.SetSpacing(spacing.tolist())

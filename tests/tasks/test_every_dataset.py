@@ -50,6 +50,11 @@ def test_a_task_goes_all_the_way(name: str, tmp_path: Path) -> None:
     rows = load_results(tmp_path / "results")
     tested = {case.id: case for case in stock.cases if case.pool == "test"}
     assert set(rows["case"]) == {*tested} and set(rows["target"]) == {*task.targets}
+    if task.kind == "classification":
+        names = {case: task.classes[found.class_id] for case, found in tested.items()}
+        assert dict(zip(rows["case"], rows["true"], strict=True)) == names
+        assert rows.groupby("case")["probability"].sum().to_numpy() == pytest.approx(1)
+        return
     labels = {case: found.label.read() for case, found in tested.items() if found.label}
     for row in rows.itertuples():
         ids = task.targets[row.target]

@@ -18,7 +18,11 @@ from medssl_bench.tasks import TASKS, load_task
 from medssl_bench.tasks.kits import CASES
 from medssl_bench.tasks.release import Release
 
-RELEASES = [name for name in sorted(TASKS) if isinstance(load_task(name), Release)]
+RELEASES = [
+    name
+    for name in sorted(TASKS)
+    if isinstance(task := load_task(name), Release) and not task.classifies
+]
 
 
 def release(name: str) -> Release:
