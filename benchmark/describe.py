@@ -36,6 +36,11 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
             f"  {task} {shots}: {steps} steps of {settings.finetune.batch} cases"
             f" x {settings.finetune.crops_per_case} crops = {epochs:.0f} epochs"
         )
+    for method, steps in {c.cell.method: c.steps for c in plan.cells if c.own_training}.items():
+        lines.append(
+            f"  {method}: {steps} steps of its own training, a protocol of its own (no gain over"
+            " scratch is computed)"
+        )
     scale = settings.finetune.pretrained_lr_scale
     if plan.tasks and scale != 1:
         lines.append(f"  pretrained encoders learn at {scale:g} of the learning rate")
@@ -112,7 +117,8 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
                 "key": planned.cell.key,
                 "train": list(planned.draw.train),
                 "steps": planned.steps,
-                "epochs": planned.epochs,
+                "epochs": None if planned.own_training else planned.epochs,
+                "own_training": planned.own_training,
                 "recorded": planned.cell.key in plan.recorded,
             }
             for planned in plan.cells
@@ -178,7 +184,8 @@ def _shared(devices: int) -> str:
 
 
 def _budgets(plan: Plan) -> list[tuple[tuple[str, str], int, float]]:
-    found = {(c.cell.task, c.cell.shots): (c.steps, c.epochs) for c in plan.cells}
+    common = [c for c in plan.cells if not c.own_training]
+    found = {(c.cell.task, c.cell.shots): (c.steps, c.epochs) for c in common}
     return [(key, steps, epochs) for key, (steps, epochs) in found.items()]
 
 

@@ -154,6 +154,30 @@ def protocol_digest(found: PlannedTask, settings: Settings, precision: str, back
     )
 
 
+def own_protocol_digest(
+    found: PlannedTask, settings: Settings, decides: Mapping[str, Any], version: int
+) -> str:
+    """Digest of what decides the result of a method that brings a training of its own.
+
+    The common fine-tuning is no part of it, so it never equals the protocol of another method.
+    """
+    from medssl_bench.analysis.metrics import definitions
+
+    of_ours = {"preprocessing", "crop", "kind", "groups", "expected"}
+    words = {"summary", "licence", "access", "needs_data", *of_ours}
+    return digest(
+        {
+            "plan": PLAN_VERSION,
+            "task": found.task.model_dump(mode="json", exclude=words),
+            "data": found.data,
+            "own_training": dict(decides),
+            "version": version,
+            "preprocessing": _preprocessing_version(),
+            "metrics": definitions(settings.evaluate.nsd_tolerance_mm),
+        }
+    )
+
+
 def _preprocessing_version() -> str:
     from medssl_bench.data.entry import VERSION
 

@@ -12,7 +12,12 @@ from medssl_bench.config import Settings
 from medssl_bench.digest import digest, seed_from
 from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_digest
 from medssl_bench.errors import BenchError
-from medssl_bench.keys import pretrain_job, protocol_digest
+from medssl_bench.keys import (
+    method_config,
+    own_protocol_digest,
+    pretrain_job,
+    protocol_digest,
+)
 from medssl_bench.plan_checks import (
     check_channels,
     check_coarsest,
@@ -82,6 +87,8 @@ class PlannedCell:
     draw: Draw
     steps: int
     epochs: float
+    own_training: bool = False
+    """Its method brings network and training of its own, in place of the common fine-tuning."""
 
     @property
     def title(self) -> str:
@@ -166,7 +173,9 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     if not shots:
         raise BenchError("no shots given; write a number of cases (5), a share (20%) or full")
     trained = [name for name in methods if _trains(name)]
-    check_crops(request.settings, tasks, pretrains=bool(trained))
+    shared = [name for name in methods if not is_own_training(name)]
+    if shared:
+        check_crops(request.settings, tasks, pretrains=bool(trained))
     for source in sources.values():
         check_crops(request.settings, tasks, pretrains=False, own=source.backbone)
     planned: dict[str, PlannedTask] = {}
@@ -197,7 +206,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         for seed in range(request.settings.seeds)
         for method in methods
     ]
-    for backbone in dict.fromkeys(planned_cell.cell.backbone for planned_cell in cells):
+    for backbone in dict.fromkeys(c.cell.backbone for c in cells if not c.own_training):
         check_coarsest(request.settings, tasks, backbone)
     return Plan(
         request=request,
@@ -259,6 +268,11 @@ def _without_corpus(methods: list[str], request: Request) -> tuple[list[str], li
     if request.pretrains_only and not trained and not from_files:
         raise BenchError(f"nothing to pretrain: no pretext task among {', '.join(methods)}")
     return methods, []
+
+
+def is_own_training(method: str) -> bool:
+    """Tell whether a method brings network and training of its own."""
+    return bool(registry.methods.load(method).requires.own_training)
 
 
 def _trains(method: str) -> bool:
@@ -338,6 +352,8 @@ def _plan_cell(
     settings: Settings,
     compute: Compute,
 ) -> PlannedCell:
+    if is_own_training(method):
+        return _plan_own_cell(method, found, shots, draw, seed, settings)
     held_out = settings.finetune.validation_cases if settings.select == "validation" else 0
     drawn = draw_cases(found.cases, shots, draw, found.task.name, held_out)
     steps = settings.finetune.budget(shots, len(drawn.train))
@@ -353,3 +369,23 @@ def _plan_cell(
         protocol=protocol_digest(found, settings, compute.precision, backbone),
     )
     return PlannedCell(cell, drawn, steps, settings.finetune.epochs_of(steps, len(drawn.train)))
+
+
+def _plan_own_cell(
+    method: str, found: PlannedTask, shots: str, draw: int, seed: int, settings: Settings
+) -> PlannedCell:
+    """Plan a cell of a method that brings its own training; it has no use for validation cases."""
+    kind = registry.methods.load(method)
+    config = method_config(method, settings.methods.get(method, {}))
+    cell = Cell(
+        method=method,
+        pretraining="none",
+        backbone=kind.network,
+        task=found.task.name,
+        shots=shots,
+        draw=draw,
+        seed=seed,
+        protocol=own_protocol_digest(found, settings, kind.decides(config), kind.version),
+    )
+    drawn = draw_cases(found.cases, shots, draw, found.task.name)
+    return PlannedCell(cell, drawn, kind.budget(config), 0.0, own_training=True)
