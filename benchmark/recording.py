@@ -200,7 +200,10 @@ def record_cell(
     return _in_a_line(metrics, seconds)
 
 
-COMMON = {"pretrain", "finetune", "select", "precision", "methods", "backbone", "keep"}
+COMMON = {
+    *("pretrain", "finetune", "select", "precision", "methods", "backbone", "keep"),
+    *("corpus", "corpus_size", "pretrain_seed"),
+}
 """Settings that say nothing of a method with a training of its own."""
 
 

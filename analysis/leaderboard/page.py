@@ -101,6 +101,7 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(_file),
     )
+    own = sources.own_training(results)
     script, style = _file("page.js"), _file("page.css")
     return environment.get_template("page.html").render(
         script=Markup(script),
@@ -108,7 +109,10 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         generated=report.generated.astimezone(UTC),
         facts=sources.facts(results, report.board, version("medssl-bench")),
-        boards=views.leaderboard_tables(report.board, report.marks),
+        boards=views.leaderboard_tables(
+            report.board, report.marks, {digest for found in own.values() for digest in found}
+        ),
+        own=list(own),
         targets=views.target_tables(
             report.targets, tables.target_order(results.cases), report.marks
         ),

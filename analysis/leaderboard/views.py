@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from medssl_bench.analysis.tables import IDENTITY, rows_of
 
 ONE_RUN = "one run only; a spread needs at least two draws or seeds"
 NO_TARGET = "no target is present in any reference"
+OWN_TRAINING = "trained by its own protocol, which scratch does not share"
 FEW_CASES = "an interval needs at least two test cases"
 
 
@@ -97,8 +98,13 @@ HINTS = {
 }
 
 
-def leaderboard_tables(board: pd.DataFrame, marks: Mapping[str, Mark]) -> dict[str, list[Table]]:
-    """Return the tables of each task, one for each number of shots."""
+def leaderboard_tables(
+    board: pd.DataFrame, marks: Mapping[str, Mark], own: Collection[str] = ()
+) -> dict[str, list[Table]]:
+    """Return the tables of each task, one for each number of shots.
+
+    ``own`` are the protocols of methods that bring a training of their own.
+    """
     tables: dict[str, list[Table]] = {}
     groups = board.groupby(["task", "shots"], sort=False)
     for index, ((task, shots), rows) in enumerate(groups):
@@ -109,7 +115,9 @@ def leaderboard_tables(board: pd.DataFrame, marks: Mapping[str, Mark]) -> dict[s
             caption=f"{task}, {shots_text(str(shots))}",
             columns=LEADERBOARD,
             rows=[
-                _leaderboard_row(one, marks[one["method"]], position == 0, low, high)
+                _leaderboard_row(
+                    one, marks[one["method"]], position == 0, low, high, one["protocol"] in own
+                )
                 for position, one in enumerate(records)
             ],
             sorted_by=LEADERBOARD.index("Dice"),
@@ -130,7 +138,7 @@ def shots_text(shots: str) -> str:
 
 
 def _leaderboard_row(
-    one: Mapping[str, Any], mark: Mark, best: bool, low: float, high: float
+    one: Mapping[str, Any], mark: Mark, best: bool, low: float, high: float, own: bool
 ) -> Row:
     runs = int(one["n_runs"])
     draws, seeds = int(one["n_draws"]), int(one["n_seeds"])
@@ -144,7 +152,7 @@ def _leaderboard_row(
         origin.append(f"seed {one['pretrain_seed']}")
     cells = [
         measured(one["dice"], one["dice_sd"], 3),
-        _gain(one, low, high),
+        Value(missing=OWN_TRAINING) if own else _gain(one, low, high),
         measured(one["hd95"], one["hd95_sd"], 1),
         share(one["misses"], one["present"], NO_TARGET),
         share(one["false_positives"], one["absent"], "every target is present in every reference"),
@@ -152,7 +160,11 @@ def _leaderboard_row(
         Value(str(int(one["n_cases"])), int(one["n_cases"])),
         Value(one["backbone"], one["backbone"]),
         _word(one["corpus"], "not pretrained", ", ".join(origin)),
-        Value(short(one["protocol"]), one["protocol"], note=one["profile"]),
+        Value(
+            short(one["protocol"]),
+            one["protocol"],
+            note=f"{one['profile']}, its own" if own else one["profile"],
+        ),
     ]
     return Row(one["method"], mark, cells, best)
 
