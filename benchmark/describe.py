@@ -29,7 +29,7 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
     for name, found in plan.tasks.items():
         lines.append(
             f"task {name}: {len(found.ids('train'))} training and {len(found.ids('test'))} test"
-            f" cases, {len(found.task.classes)} classes"
+            f" cases, {len(found.task.classes)} classes; split: {found.source}"
         )
     for (task, shots), steps, epochs in _budgets(plan):
         lines.append(
@@ -93,6 +93,7 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
                 "train": list(found.ids("train")),
                 "test": list(found.ids("test")),
                 "split": found.split,
+                "split_source": found.source,
             }
             for name, found in plan.tasks.items()
         },

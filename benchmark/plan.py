@@ -30,6 +30,7 @@ from medssl_bench.validation import check_cases, raise_errors
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
     from medssl_bench.imports import ImportJob
+    from medssl_bench.split_file import SplitFile
     from medssl_bench.stages.pretrain import PretrainJob
     from medssl_bench.store import Store
     from medssl_bench.task import Case, Corpus, Task
@@ -46,6 +47,8 @@ class Request:
     settings: Settings
     data: Mapping[str, Path] = field(default_factory=dict)
     """Task name -> folder; the empty name is the default folder."""
+    splits: Mapping[str, SplitFile] = field(default_factory=dict)
+    """Task name -> the file that takes the place of its own rule."""
     plugins: tuple[Path, ...] = ()
     device: str = "auto"
 
@@ -64,6 +67,8 @@ class PlannedTask:
     split: str
     data: str
     """Digest of every case's content."""
+    source: str
+    """Where the split comes from: the task's own rule, or a file."""
 
     def ids(self, pool: str) -> tuple[str, ...]:
         """Ids of the cases of one pool."""
@@ -180,7 +185,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         check_crops(request.settings, tasks, pretrains=False, own=source.backbone)
     planned: dict[str, PlannedTask] = {}
     for task in tasks:
-        planned[task.name], notes = _find_task(task, request.data)
+        planned[task.name], notes = _find_task(task, request.data, request.splits)
         warnings += notes
     corpus = None
     check_channels([*trained, *sources], tasks)
@@ -231,7 +236,7 @@ def _find_probe(request: Request) -> PlannedTask | None:
         return None
     (task,) = load_tasks((request.settings.pretrain.probe,))
     check_channels(["pretrain.probe"], [task])
-    found, _ = _find_task(task, request.data)
+    found, _ = _find_task(task, request.data, request.splits)
     return replace(found, cases=tuple(case for case in found.cases if case.pool == "train"))
 
 
@@ -289,10 +294,30 @@ def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
     return base / name if (base / name).is_dir() else base
 
 
-def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[str]]:
-    cases = tuple(task.cases(data_folder(task.name, data)))
+def find_cases(
+    task: Task, data: Mapping[str, Path], splits: Mapping[str, SplitFile]
+) -> tuple[tuple[Case, ...], str, list[str]]:
+    """List a task's cases on their sides; returns them, the split's source, and notes.
+
+    Raises:
+        DataError: No data, or a split that cannot be.
+    """
+    from medssl_bench.split_file import apply_split, rule_of
+
+    cases, source, notes = tuple(task.cases(data_folder(task.name, data))), rule_of(task), []
+    if task.name in splits:
+        source = splits[task.name].source
+        check_split(cases, task.name)  # so that ids tell cases apart
+        cases, notes = apply_split(task.name, cases, splits[task.name])
     check_split(cases, task.name)
-    notes = [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
+    return cases, source, notes
+
+
+def _find_task(
+    task: Task, data: Mapping[str, Path], splits: Mapping[str, SplitFile]
+) -> tuple[PlannedTask, list[str]]:
+    cases, source, notes = find_cases(task, data, splits)
+    notes += [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
     split = split_digest(
         [case.id for case in cases if case.pool == "train"],
         [case.id for case in cases if case.pool == "test"],
@@ -300,9 +325,10 @@ def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[
     content = digest(sorted(_case_digest(case) for case in cases))
     for pool, whole in task.expected.items():
         found = sum(1 for case in cases if case.pool == pool)
-        if found < whole:
+        if found < whole and task.name not in splits:
             notes.append(f"{found} of {whole} {pool} cases found; see `bench data status`")
-    return PlannedTask(task, cases, split, content), [f"{task.name}: {note}" for note in notes]
+    found_task = PlannedTask(task, cases, split, content, source)
+    return found_task, [f"{task.name}: {note}" for note in notes]
 
 
 def _find_corpus(settings: Settings) -> tuple[PlannedCorpus, list[str]]:

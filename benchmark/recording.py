@@ -146,7 +146,7 @@ def record_cell(
         pretrained=_pretrained(info) if info and job else None,
         metrics=metrics,
         definitions=definitions(settings.evaluate.nsd_tolerance_mm),
-        split=Split(digest=found.split, train=train, test=test),
+        split=Split(digest=found.split, train=train, test=test, source=found.source),
         draw=Draw(
             digest=planned.draw.digest,
             cases=planned.draw.train,
@@ -235,7 +235,12 @@ def record_own_cell(
         pretrain_seed=None,
         metrics=metrics,
         definitions=definitions(plan.settings.evaluate.nsd_tolerance_mm),
-        split=Split(digest=found.split, train=found.ids("train"), test=found.ids("test")),
+        split=Split(
+            digest=found.split,
+            train=found.ids("train"),
+            test=found.ids("test"),
+            source=found.source,
+        ),
         draw=Draw(
             digest=planned.draw.digest,
             cases=planned.draw.train,

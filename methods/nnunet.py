@@ -34,10 +34,10 @@ CHILD = "medssl_bench.methods.parts.nnunet_child"
 class NNUNet(OwnTraining):
     """nnunetv2's own default configuration, ``3d_fullres`` by ``nnUNetTrainer``, with its own plan.
 
-    It shares draw, split, test cases and metrics with every other method, and nothing else: spacing,
-    intensities, crop, batch, network, loss, augmentation, learning rate and inference (mirroring
-    included) are what nnunetv2 chooses. So it has a protocol of its own, no gain over ``scratch``
-    is computed for it, and ``all`` does not bring it along: name it.
+    It shares draw, split, test cases and metrics with every other method, and nothing else:
+    spacing, intensities, crop, batch, network, loss, augmentation, learning rate and inference
+    (mirroring included) are what nnunetv2 chooses. So it has a protocol of its own, no gain over
+    ``scratch`` is computed for it, and ``all`` does not bring it along: name it.
 
     The raw dataset holds the labelled cases of the draw and nothing else, so that the plan is made
     from no other case. Fold ``all`` trains on each of them: nnU-Net's pseudo validation then looks
@@ -201,8 +201,9 @@ def _train(
 
 
 def _environment(order: ChildOrder, folder: Path) -> dict[str, str]:
-    """Return the child's environment: nnU-Net's folders, its processes, nothing that calls home."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("nnUNet_wandb")}
+    """Return the child's environment: nnU-Net's folders and processes, nothing that calls home."""
+    calls_home = "nnUNet_wandb"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(calls_home)}
     processes = str(max(1, order.threads))
     return {
         **kept,

@@ -79,6 +79,9 @@ class _Report:
         histories = tables.as_words(
             results.histories, [name for name in tables.RUN if name in results.histories]
         )
+        # The loss of another training is on a scale of its own.
+        others = {digest for found in sources.own_training(results).values() for digest in found}
+        histories = histories[~histories["protocol"].isin(others)]
         figures = [
             *plots.plot_shots(board, marks),
             *plots.plot_convergence(histories, marks, "loss", "Fine-tuning loss"),

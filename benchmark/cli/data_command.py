@@ -274,6 +274,9 @@ Then, with nnU-Net:
 @click.argument("name", metavar="TASK")
 @click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
 @click.option(
+    "--split", "files", multiple=True, metavar="FILE[,FILE]", help="Lists to use, not TASK's rule"
+)
+@click.option(
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="nnUNet_raw"
 )
 @click.option("--id", "number", required=True, type=click.IntRange(1, 999), help="Dataset id")
@@ -287,6 +290,7 @@ Then, with nnU-Net:
 def export_nnunet(
     name: str,
     data: tuple[str, ...],
+    files: tuple[str, ...],
     out: Path,
     number: int,
     shots: str,
@@ -301,18 +305,76 @@ def export_nnunet(
     nnU-Net's regions. It goes on where it was stopped.
     """
     from medssl_bench import nnunet_dataset
-    from medssl_bench.plan import data_folder
+    from medssl_bench.plan import find_cases
     from medssl_bench.progress import Progress
+    from medssl_bench.split_file import parse_splits
     from medssl_bench.validation import check_writable
 
     task, folders = _one(name, data, plugins)
     check_writable(out)
-    cases = task.cases(data_folder(task.name, folders))
+    cases, _, notes = find_cases(task, folders, parse_splits(files, [task.name]))
+    for note in notes:
+        click.echo(f"warning: {task.name}: {note}", err=True)
     with Progress(plain) as progress:
         folder = nnunet_dataset.export_nnunet(
             task, cases, out, number, shots, draws, progress.emit, plugins
         )
     click.echo(f"wrote {folder}; next: nnUNetv2_plan_and_preprocess -d {number}")
+    return 0
+
+
+SPLIT = """\b
+Examples:
+  bench data split lits --data /datasets --out lits_split.json
+  bench data split la --data /datasets --split la_train.list,la_test.list --out la_split.json
+  bench run --methods scratch --tasks la --data /datasets --split la_split.json --dry-run
+"""
+
+
+@command.command("split", epilog=SPLIT, short_help="Write who trains and who is tested.")
+@click.argument("name", metavar="TASK")
+@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option(
+    "--split", "files", multiple=True, metavar="FILE[,FILE]", help="Lists to use, not TASK's rule"
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="A JSON file"
+)
+@click.option(
+    "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
+    help="A Python file that registers tasks",
+)  # fmt: skip
+def split(
+    name: str,
+    data: tuple[str, ...],
+    files: tuple[str, ...],
+    out: Path,
+    plugins: tuple[Path, ...],
+) -> int:
+    """Write the resolved split of TASK: cases and patients of both sides, rule and digest.
+
+    `--split FILE` of other commands takes it back; the same split gives the same digest, so that
+    nothing runs twice. It also checks a published list against the data and turns it into this.
+    """
+    from medssl_bench.durable import temporary_name, write_durably
+    from medssl_bench.plan import find_cases
+    from medssl_bench.split_file import parse_splits, split_document
+    from medssl_bench.validation import check_writable
+
+    task, folders = _one(name, data, plugins)
+    cases, source, notes = find_cases(task, folders, parse_splits(files, [task.name]))
+    for note in notes:
+        click.echo(f"warning: {task.name}: {note}", err=True)
+    document = split_document(task, cases, source)
+    check_writable(out.parent)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = temporary_name(out)
+    write_durably(unfinished, (json.dumps(document, indent=1) + "\n").encode())
+    unfinished.replace(out)
+    click.echo(
+        f"wrote {out}: {len(document['train'])} training and {len(document['test'])} test cases,"
+        f" digest {document['digest'][:12]}"
+    )
     return 0
 
 

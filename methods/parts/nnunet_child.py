@@ -1,8 +1,8 @@
 """The process in which nnunetv2 plans, trains and predicts: ``python -m ... FOLDER``.
 
 It reads ``order.json`` and ``raw/`` there, says on its output how far it is (``stage WORDS``,
-``epoch DONE LOSS``), and leaves ``predictions/`` and ``outcome.json``. What nnU-Net itself says goes
-to ``nnunet.log``. Its folders are environment variables, which is why it is a process of its own.
+``epoch DONE LOSS``), and leaves ``predictions/`` and ``outcome.json``. What nnU-Net itself says
+goes to ``nnunet.log``. Its folders are environment variables, hence a process of its own.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def _train(order: ChildOrder, say: Any) -> Any:
         def on_epoch_end(self) -> None:
             done = self.current_epoch
             super().on_epoch_end()
-            ends = [self.logger.get_value(f"epoch_{at}_timestamps", done) for at in ("start", "end")]
-            self.seconds_here += ends[1] - ends[0]
+            begin = self.logger.get_value("epoch_start_timestamps", done)
+            self.seconds_here += self.logger.get_value("epoch_end_timestamps", done) - begin
             say(f"epoch {done + 1} {self.logger.get_value('train_losses', done):.4f}")
 
         def save_checkpoint(self, filename: str) -> None:
