@@ -304,7 +304,8 @@ def find_cases(
     """
     from medssl_bench.split_file import apply_split, rule_of
 
-    cases, source, notes = tuple(task.cases(data_folder(task.name, data))), rule_of(task), []
+    cases, source = tuple(task.cases(data_folder(task.name, data))), rule_of(task)
+    notes: list[str] = []
     if task.name in splits:
         source = splits[task.name].source
         check_split(cases, task.name)  # so that ids tell cases apart
