@@ -235,7 +235,7 @@ def apply_split(
     for side, entries in lacking.items():
         if entries:
             notes.append(
-                f"{len(entries)} of {listed[side]} {side} cases of {file.paths[0].name} are not in"
+                f"{len(entries)} of {listed[side]} {side} cases that the split lists are not in"
                 f" the data: {_shown(entries)}"
             )
     unlisted = [case.id for case in cases if case.id not in sides]

@@ -64,7 +64,7 @@ def test_another_split_is_another_cell_and_leaves_out_what_it_does_not_list(tmp_
     assert {*plan.cells[0].draw.train} <= {*train[:9]}
     lacking, left_out = plan.warnings
     assert lacking.startswith(
-        "phantom_ct: 1 of 10 train cases of s.json are not in the data: ghost"
+        "phantom_ct: 1 of 10 train cases that the split lists are not in the data: ghost"
     )
     assert "left out, for the split does not list them: phantom_ct_train_009" in left_out
     assert left_out.endswith("and 49 more")
