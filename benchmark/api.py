@@ -53,6 +53,7 @@ def make_plan(
     device: str = "auto",
     devices: int = 1,
     data: Folders = (),
+    split: Folders = (),
     results: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
@@ -62,7 +63,8 @@ def make_plan(
 
     ``tasks=None`` plans pretraining alone. ``crop`` is the side of the cubic crops of
     pretraining and fine-tuning in voxels; ``devices`` share each pretraining. ``data`` is a folder,
-    a mapping name -> folder (of tasks and corpora), or a list of what ``--data`` takes.
+    a mapping name -> folder (of tasks and corpora), or a list of what ``--data`` takes; ``split``
+    likewise, task -> files.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
@@ -74,6 +76,7 @@ def make_plan(
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.plan import Request, build_plan
     from medssl_bench.registry import load_plugin
+    from medssl_bench.split_file import parse_splits
     from medssl_bench.store import Store
     from medssl_bench.tasks import load_tasks
     from medssl_bench.training import Compute, resolve_device, resolve_precision
@@ -114,6 +117,7 @@ def make_plan(
         shots=_split(shots),
         settings=chosen,
         data=parse_data(_data_words(data), workspace.data_folders(), names),
+        splits=parse_splits(_data_words(split), [task.name for task in own]),
         plugins=files,
         device=device,
     )

@@ -32,6 +32,8 @@ def measured_hours(plan: Plan, cache: Path, emit: Emit) -> Hours:
     cells = 0.0
     kinds: dict[tuple[str, str], list[PlannedCell]] = {}
     for planned in plan.missing_cells:
+        if planned.own_training:
+            return Hours(pretraining / 3600, None)  # what it will plan is not known yet
         kinds.setdefault((planned.cell.task, planned.cell.backbone), []).append(planned)
     for (task, _), mine in kinds.items():
         per_step, per_case = _cell_seconds(plan, mine[0], cache, emit)

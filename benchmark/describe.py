@@ -29,7 +29,7 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
     for name, found in plan.tasks.items():
         lines.append(
             f"task {name}: {len(found.ids('train'))} training and {len(found.ids('test'))} test"
-            f" cases, {len(found.task.classes)} classes"
+            f" cases, {len(found.task.classes)} classes; split: {found.source}"
         )
     for (task, shots), steps, epochs in _budgets(plan):
         lines.append(
@@ -37,6 +37,11 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
             f" x {settings.finetune.crops_per_case} crops = {epochs:.0f} epochs"
         )
     lines += _first_layers(plan)
+    for method, steps in {c.cell.method: c.steps for c in plan.cells if c.own_training}.items():
+        lines.append(
+            f"  {method}: {steps} steps of its own training, a protocol of its own (no gain over"
+            " scratch is computed)"
+        )
     scale = settings.finetune.pretrained_lr_scale
     if plan.tasks and scale != 1:
         lines.append(f"  pretrained encoders learn at {scale:g} of the learning rate")
@@ -90,6 +95,7 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
                 "train": list(found.ids("train")),
                 "test": list(found.ids("test")),
                 "split": found.split,
+                "split_source": found.source,
             }
             for name, found in plan.tasks.items()
         },
@@ -114,7 +120,8 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
                 "key": planned.cell.key,
                 "train": list(planned.draw.train),
                 "steps": planned.steps,
-                "epochs": planned.epochs,
+                "epochs": None if planned.own_training else planned.epochs,
+                "own_training": planned.own_training,
                 "recorded": planned.cell.key in plan.recorded,
             }
             for planned in plan.cells
@@ -190,7 +197,8 @@ def _shared(devices: int) -> str:
 
 
 def _budgets(plan: Plan) -> list[tuple[tuple[str, str], int, float]]:
-    found = {(c.cell.task, c.cell.shots): (c.steps, c.epochs) for c in plan.cells}
+    common = [c for c in plan.cells if not c.own_training]
+    found = {(c.cell.task, c.cell.shots): (c.steps, c.epochs) for c in common}
     return [(key, steps, epochs) for key, (steps, epochs) in found.items()]
 
 

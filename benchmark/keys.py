@@ -165,6 +165,28 @@ def metric_definitions(task: Task, settings: Settings) -> dict[str, str]:
     return metrics.definitions(settings.evaluate.nsd_tolerance_mm)
 
 
+def own_protocol_digest(
+    found: PlannedTask, settings: Settings, decides: Mapping[str, Any], version: int
+) -> str:
+    """Digest of what decides the result of a method that brings a training of its own.
+
+    The common fine-tuning is no part of it, so it never equals the protocol of another method.
+    """
+    of_ours = {"preprocessing", "crop", "kind", "groups", "expected"}
+    words = {"summary", "licence", "access", "needs_data", *of_ours}
+    return digest(
+        {
+            "plan": PLAN_VERSION,
+            "task": found.task.model_dump(mode="json", exclude=words),
+            "data": found.data,
+            "own_training": dict(decides),
+            "version": version,
+            "preprocessing": _preprocessing_version(),
+            "metrics": metric_definitions(found.task, settings),
+        }
+    )
+
+
 def _preprocessing_version() -> str:
     from medssl_bench.data.entry import VERSION
 

@@ -78,10 +78,10 @@ def description(task: Task, cases: Sequence[Case]) -> dict[str, Any]:
     else:
         labels |= {name: list(task.regions[name]) for name in order}
     # Only "CT" makes nnU-Net normalise by the foreground of all cases.
-    names = {str(place): name for place, name in enumerate(task.channels)}
+    names = ["CT" if task.modality == "CT" else name for name in task.channels]
     found: dict[str, Any] = {
         "name": task.name,
-        "channel_names": {"0": "CT"} if task.modality == "CT" else names,
+        "channel_names": {str(place): name for place, name in enumerate(names)},
         "labels": labels,
         "numTraining": sum(1 for case in cases if case.pool == "train"),
         "file_ending": ENDING,

@@ -12,7 +12,12 @@ from medssl_bench.config import Settings
 from medssl_bench.digest import digest, seed_from
 from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_digest
 from medssl_bench.errors import BenchError
-from medssl_bench.keys import pretrain_job, protocol_digest
+from medssl_bench.keys import (
+    method_config,
+    own_protocol_digest,
+    pretrain_job,
+    protocol_digest,
+)
 from medssl_bench.plan_checks import (
     check_coarsest,
     check_crops,
@@ -25,6 +30,7 @@ from medssl_bench.validation import Finding, check_cases, raise_errors
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
     from medssl_bench.imports import ImportJob
+    from medssl_bench.split_file import SplitFile
     from medssl_bench.stages.pretrain import PretrainJob
     from medssl_bench.store import Store
     from medssl_bench.task import Case, Corpus, Task
@@ -41,6 +47,8 @@ class Request:
     settings: Settings
     data: Mapping[str, Path] = field(default_factory=dict)
     """Name of a task or corpus -> folder; the empty name is the default folder."""
+    splits: Mapping[str, SplitFile] = field(default_factory=dict)
+    """Task name -> the file that takes the place of its own rule."""
     plugins: tuple[Path, ...] = ()
     device: str = "auto"
 
@@ -59,6 +67,8 @@ class PlannedTask:
     split: str
     data: str
     """Digest of every case's content."""
+    source: str
+    """Where the split comes from: the task's own rule, or a file."""
 
     @property
     def truth(self) -> dict[str, int]:
@@ -87,6 +97,8 @@ class PlannedCell:
     draw: Draw
     steps: int
     epochs: float
+    own_training: bool = False
+    """Its method brings network and training of its own, in place of the common fine-tuning."""
 
     @property
     def title(self) -> str:
@@ -171,12 +183,14 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     if not shots:
         raise BenchError("no shots given; write a number of cases (5), a share (20%) or full")
     trained = [name for name in methods if _trains(name)]
-    check_crops(request.settings, tasks, pretrains=bool(trained))
+    shared = [name for name in methods if not is_own_training(name)]
+    if shared:
+        check_crops(request.settings, tasks, pretrains=bool(trained))
     for source in sources.values():
         check_crops(request.settings, tasks, pretrains=False, own=source.backbone)
     planned: dict[str, PlannedTask] = {}
     for task in tasks:
-        planned[task.name], notes = _find_task(task, request.data)
+        planned[task.name], notes = _find_task(task, request.data, request.splits)
         warnings += notes
     corpus = None
     if trained:
@@ -201,7 +215,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         for seed in range(request.settings.seeds)
         for method in methods
     ]
-    for backbone in dict.fromkeys(planned_cell.cell.backbone for planned_cell in cells):
+    for backbone in dict.fromkeys(c.cell.backbone for c in cells if not c.own_training):
         check_coarsest(request.settings, tasks, backbone)
     return Plan(
         request=request,
@@ -226,7 +240,7 @@ def _find_probe(request: Request) -> PlannedTask | None:
         return None
     (task,) = load_tasks((request.settings.pretrain.probe,))
     check_probed("pretrain.probe", task)
-    found, _ = _find_task(task, request.data)
+    found, _ = _find_task(task, request.data, request.splits)
     return replace(found, cases=tuple(case for case in found.cases if case.pool == "train"))
 
 
@@ -265,6 +279,11 @@ def _without_corpus(methods: list[str], request: Request) -> tuple[list[str], li
     return methods, []
 
 
+def is_own_training(method: str) -> bool:
+    """Tell whether a method brings network and training of its own."""
+    return bool(registry.methods.load(method).requires.own_training)
+
+
 def _trains(method: str) -> bool:
     return bool(registry.methods.load(method).requires.trains)
 
@@ -279,10 +298,31 @@ def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
     return base / name if (base / name).is_dir() else base
 
 
-def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[str]]:
-    cases = tuple(task.cases(data_folder(task.name, data)))
+def find_cases(
+    task: Task, data: Mapping[str, Path], splits: Mapping[str, SplitFile]
+) -> tuple[tuple[Case, ...], str, list[str]]:
+    """List a task's cases on their sides; returns them, the split's source, and notes.
+
+    Raises:
+        DataError: No data, or a split that cannot be.
+    """
+    from medssl_bench.split_file import apply_split, rule_of
+
+    cases, source = tuple(task.cases(data_folder(task.name, data))), rule_of(task)
+    notes: list[str] = []
+    if task.name in splits:
+        source = splits[task.name].source
+        check_split(cases, task.name)  # so that ids tell cases apart
+        cases, notes = apply_split(task.name, cases, splits[task.name])
     check_split(cases, task.name)
-    notes = [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
+    return cases, source, notes
+
+
+def _find_task(
+    task: Task, data: Mapping[str, Path], splits: Mapping[str, SplitFile]
+) -> tuple[PlannedTask, list[str]]:
+    cases, source, notes = find_cases(task, data, splits)
+    notes += [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
     split = split_digest(
         [case.id for case in cases if case.pool == "train"],
         [case.id for case in cases if case.pool == "test"],
@@ -290,9 +330,10 @@ def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[
     content = digest(sorted(_case_digest(case) for case in cases))
     for pool, whole in task.expected.items():
         found = sum(1 for case in cases if case.pool == pool)
-        if found < whole:
+        if found < whole and task.name not in splits:
             notes.append(f"{found} of {whole} {pool} cases found; see `bench data status`")
-    return PlannedTask(task, cases, split, content), [f"{task.name}: {note}" for note in notes]
+    found_task = PlannedTask(task, cases, split, content, source)
+    return found_task, [f"{task.name}: {note}" for note in notes]
 
 
 def _find_corpus(settings: Settings, data: Mapping[str, Path]) -> tuple[PlannedCorpus, list[str]]:
@@ -350,6 +391,8 @@ def _plan_cell(
     settings: Settings,
     compute: Compute,
 ) -> PlannedCell:
+    if is_own_training(method):
+        return _plan_own_cell(method, found, shots, draw, seed, settings)
     held_out = settings.finetune.validation_cases if settings.select == "validation" else 0
     drawn = draw_cases(found.cases, shots, draw, found.task.name, held_out)
     steps = settings.finetune.budget(shots, len(drawn.train))
@@ -365,3 +408,27 @@ def _plan_cell(
         protocol=protocol_digest(found, settings, compute.precision, backbone),
     )
     return PlannedCell(cell, drawn, steps, settings.finetune.epochs_of(steps, len(drawn.train)))
+
+
+def _plan_own_cell(
+    method: str, found: PlannedTask, shots: str, draw: int, seed: int, settings: Settings
+) -> PlannedCell:
+    """Plan a cell of a method that brings its own training; it has no use for validation cases."""
+    if found.task.classifies:
+        raise BenchError(
+            f"{method} segments, and {found.task.name} classifies whole volumes; leave one out"
+        )
+    kind = registry.methods.load(method)
+    config = method_config(method, settings.methods.get(method, {}))
+    cell = Cell(
+        method=method,
+        pretraining="none",
+        backbone=kind.network,
+        task=found.task.name,
+        shots=shots,
+        draw=draw,
+        seed=seed,
+        protocol=own_protocol_digest(found, settings, kind.decides(config), kind.version),
+    )
+    drawn = draw_cases(found.cases, shots, draw, found.task.name)
+    return PlannedCell(cell, drawn, kind.budget(config), 0.0, own_training=True)

@@ -122,6 +122,8 @@ class _Row(NamedTuple):
 
 def _rows(plan: Plan) -> tuple[list[_Row], list[str]]:
     """Return the encoders to probe, a random one of each backbone first, and what is missing."""
+    if own := [planned.cell.method for planned in plan.cells if planned.own_training]:
+        raise BenchError(f"{own[0]} has no pretrained encoder to probe; leave it out")
     cells = {planned.cell.method: planned.cell for planned in plan.cells}
     started = {name: cell for name, cell in cells.items() if cell.pretraining != "none"}
     missing = [name for name, cell in started.items() if cell.pretraining not in plan.pretrained]

@@ -94,6 +94,8 @@ class Split(Part):
     digest: Sha256
     train: tuple[str, ...]
     test: tuple[str, ...]
+    source: Name | None = None
+    """The task's own rule, or the file of ``--split``; None in records from before it was kept."""
 
     @model_validator(mode="after")
     def _is_disjoint(self) -> Self:

@@ -29,6 +29,7 @@ from medssl_bench.watch import collapsed
 
 if TYPE_CHECKING:
     from medssl_bench.imports import ImportJob
+    from medssl_bench.own_training import OwnJob, OwnResult
     from medssl_bench.plan import Plan, PlannedCell
     from medssl_bench.stages.evaluate import Evaluation
     from medssl_bench.stages.finetune import Tuned
@@ -157,7 +158,7 @@ def record_cell(
         pretrained=_pretrained(info) if info and job else None,
         metrics=metrics,
         definitions=metric_definitions(found.task, settings),
-        split=Split(digest=found.split, train=train, test=test),
+        split=Split(digest=found.split, train=train, test=test, source=found.source),
         draw=Draw(
             digest=planned.draw.digest,
             cases=planned.draw.train,
@@ -208,8 +209,7 @@ def record_cell(
             {name: value.detach().cpu().contiguous() for name, value in network.items()}
         )
     store.write(record, result.cases, pd.DataFrame(tuned.history), pictures)
-    name, value = headline(metrics)
-    return f"{name} {value:.3f} in {seconds:.0f} s" if value is not None else f"{name} missing"
+    return _in_a_line(metrics, seconds)
 
 
 def _metrics(task: Task, cases: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -218,6 +218,90 @@ def _metrics(task: Task, cases: pd.DataFrame) -> dict[str, dict[str, Any]]:
         return classification.summarise(cases)
     summary = summarise(cases)
     return {**summary["targets"], "mean": summary["mean"]}
+
+
+COMMON = {
+    *("pretrain", "finetune", "select", "precision", "methods", "backbone", "keep"),
+    *("corpus", "corpus_size", "pretrain_seed"),
+}
+"""Settings that say nothing of a method with a training of its own."""
+
+
+def record_own_cell(
+    plan: Plan,
+    planned: PlannedCell,
+    job: OwnJob,
+    result: OwnResult,
+    evaluation: Evaluation,
+    started: datetime,
+    seconds: float,
+    store: Store,
+) -> str:
+    """Publish a cell whose method brought its own training; returns one line that sums it up.
+
+    ``settings.own_training`` stands in the place of the common protocol's settings.
+    """
+    cell, found = planned.cell, plan.tasks[planned.cell.task]
+    metrics = _metrics(found.task, evaluation.cases)
+    environment = provenance.environment(plan.compute.device, result.precision)
+    environment["libraries"] = {**environment["libraries"], **result.libraries}
+    epochs = result.samples / len(planned.draw.train)
+    record = Record(
+        cell=cell,
+        key=cell.key,
+        profile=plan.settings.profile,
+        corpus=None,
+        pretrain_seed=None,
+        metrics=metrics,
+        definitions=metric_definitions(found.task, plan.settings),
+        split=Split(
+            digest=found.split,
+            train=found.ids("train"),
+            test=found.ids("test"),
+            source=found.source,
+        ),
+        draw=Draw(
+            digest=planned.draw.digest,
+            cases=planned.draw.train,
+            labelled_total=planned.draw.labelled,
+        ),
+        digests=Digests(weights=result.weights, split=found.split),
+        leaks=Leaks(checked=False),
+        settings={
+            **plan.settings.model_dump(mode="json", exclude=COMMON),
+            "evaluate": {"nsd_tolerance_mm": plan.settings.evaluate.nsd_tolerance_mm},
+            "own_training": result.settings,
+            "task": found.task.model_dump(mode="json"),
+            "data_digest": found.data,
+            "equivalent_epochs": epochs,
+        },
+        versions={
+            "task": found.task.version,
+            "method": registry.methods.load(cell.method).version,
+            **result.libraries,
+        },
+        cost=_cost(
+            plan.compute,
+            seconds,
+            result.steps,
+            result.samples,
+            result.peak_bytes,
+            train_seconds=result.train_seconds,
+        ),
+        seeds={"seed": cell.seed},
+        started=started,
+        finished=utc_now(),
+        resumed=result.resumed,
+        **environment,
+    )
+    pictures = {f"slices/{name}": content for name, content in evaluation.slices.items()}
+    store.write(record, evaluation.cases, pd.DataFrame(result.history), pictures)
+    return _in_a_line(metrics, seconds)
+
+
+def _in_a_line(metrics: dict[str, Any], seconds: float) -> str:
+    name, value = headline(metrics)
+    return f"{name} {value:.3f} in {seconds:.0f} s" if value is not None else f"{name} missing"
 
 
 def _pretrained(info: dict[str, Any]) -> Pretrained:

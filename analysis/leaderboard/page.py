@@ -91,6 +91,9 @@ class _Report:
         histories = tables.as_words(
             results.histories, [name for name in tables.RUN if name in results.histories]
         )
+        # The loss of another training is on a scale of its own.
+        others = {digest for found in sources.own_training(results).values() for digest in found}
+        histories = histories[~histories["protocol"].isin(others)]
         figures = [
             *plots.plot_shots(board, marks),
             *plots.plot_shots(classes, marks, "auc"),
@@ -122,6 +125,7 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(_file),
     )
+    own = sources.own_training(results)
     script, style = _file("page.js"), _file("page.css")
     return environment.get_template("page.html").render(
         script=Markup(script),
@@ -129,7 +133,10 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         generated=report.generated.astimezone(UTC),
         facts=sources.facts(results, report.board, version("medssl-bench")),
-        boards=views.leaderboard_tables(report.board, report.marks),
+        boards=views.leaderboard_tables(
+            report.board, report.marks, {digest for found in own.values() for digest in found}
+        ),
+        own=list(own),
         classes=class_views.board_tables(report.classes, report.marks),
         targets=views.target_tables(
             report.targets, tables.target_order(results.segmented), report.marks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from medssl_bench.analysis.tables import IDENTITY, rows_of
 
 ONE_RUN = "one run only; a spread needs at least two draws or seeds"
 NO_TARGET = "no target is present in any reference"
+OWN_TRAINING = "trained by its own protocol, which scratch does not share"
 FEW_CASES = "an interval needs at least two test cases"
 
 
@@ -97,8 +98,13 @@ HINTS = {
 }
 
 
-def leaderboard_tables(board: pd.DataFrame, marks: Mapping[str, Mark]) -> dict[str, list[Table]]:
-    """Return the tables of each task, one for each number of shots."""
+def leaderboard_tables(
+    board: pd.DataFrame, marks: Mapping[str, Mark], own: Collection[str] = ()
+) -> dict[str, list[Table]]:
+    """Return the tables of each task, one for each number of shots.
+
+    ``own`` are the protocols of methods that bring a training of their own.
+    """
     tables: dict[str, list[Table]] = {}
     groups = board.groupby(["task", "shots"], sort=False)
     for index, ((task, shots), rows) in enumerate(groups):
@@ -109,7 +115,9 @@ def leaderboard_tables(board: pd.DataFrame, marks: Mapping[str, Mark]) -> dict[s
             caption=f"{task}, {shots_text(str(shots))}",
             columns=LEADERBOARD,
             rows=[
-                _leaderboard_row(one, marks[one["method"]], position == 0, low, high)
+                _leaderboard_row(
+                    one, marks[one["method"]], position == 0, low, high, one["protocol"] in own
+                )
                 for position, one in enumerate(records)
             ],
             sorted_by=LEADERBOARD.index("Dice"),
@@ -130,17 +138,17 @@ def shots_text(shots: str) -> str:
 
 
 def _leaderboard_row(
-    one: Mapping[str, Any], mark: Mark, best: bool, low: float, high: float
+    one: Mapping[str, Any], mark: Mark, best: bool, low: float, high: float, own: bool
 ) -> Row:
     cells = [
         measured(one["dice"], one["dice_sd"], 3),
-        gain(one, low, high),
+        Value(missing=OWN_TRAINING) if own else gain(one, low, high),
         measured(one["hd95"], one["hd95_sd"], 1),
         share(one["misses"], one["present"], NO_TARGET),
         share(one["false_positives"], one["absent"], "every target is present in every reference"),
         runs(one),
         Value(str(int(one["n_cases"])), int(one["n_cases"])),
-        *origin(one),
+        *origin(one, own),
     ]
     return Row(one["method"], mark, cells, best)
 
@@ -153,8 +161,8 @@ def runs(one: Mapping[str, Any]) -> Value:
     return Value(plan if draws * seeds == count else f"{count} of {plan}", count)
 
 
-def origin(one: Mapping[str, Any]) -> list[Value]:
-    """Write where a row comes from: backbone, pretraining, protocol."""
+def origin(one: Mapping[str, Any], own: bool = False) -> list[Value]:
+    """Write where a row comes from: backbone, pretraining, protocol (``own``: of its own)."""
     words = [short(one["pretraining"])]
     if one["corpus_size"]:
         words.insert(0, f"{one['corpus_size']} scans, crops {one['pretrain_crop']}")
@@ -163,7 +171,11 @@ def origin(one: Mapping[str, Any]) -> list[Value]:
     return [
         Value(one["backbone"], one["backbone"]),
         _word(one["corpus"], "not pretrained", ", ".join(words)),
-        Value(short(one["protocol"]), one["protocol"], note=one["profile"]),
+        Value(
+            short(one["protocol"]),
+            one["protocol"],
+            note=f"{one['profile']}, its own" if own else one["profile"],
+        ),
     ]
 
 
