@@ -44,7 +44,7 @@ STYLE = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
-LEAST_DICE_SPAN = 0.1
+LEAST_SPAN = 0.1
 """A narrower axis would make noise look like a difference."""
 WIDTH, HEIGHT, LEGEND_ROW = 5.0, 3.15, 0.21
 """Inches at 72 points, for a page column of 360 to 600 pixels; each row of the legend adds one."""
@@ -61,8 +61,10 @@ class Line:
     spread: np.ndarray | None = None
 
 
-def dice_against_shots(task: str, shots: Sequence[str], lines: Sequence[Line]) -> str:
-    """Draw mean Dice against shots, a line per method; x indexes ``shots``, bars are +/- 1 SD."""
+def metric_against_shots(
+    task: str, shots: Sequence[str], lines: Sequence[Line], metric: str = "Dice"
+) -> str:
+    """Draw Dice or AUC against shots, a line per method; x indexes ``shots``, bars are +/- 1 SD."""
 
     def draw(axes: Axes) -> None:
         offsets = np.linspace(-0.12, 0.12, len(lines)) if len(lines) > 1 else [0.0]
@@ -82,9 +84,9 @@ def dice_against_shots(task: str, shots: Sequence[str], lines: Sequence[Line]) -
         axes.set_xticks(range(len(shots)), shots)
         axes.set_xlim(-0.4, len(shots) - 0.6)
         axes.set_xlabel("Shots (labelled training cases)")
-        axes.set_ylabel("Dice (mean over test cases)")
+        axes.set_ylabel(f"{metric} ({'mean over' if metric == 'Dice' else 'of'} test cases)")
         low, high = axes.get_ylim()
-        spare = max(0.0, LEAST_DICE_SPAN - (high - low)) / 2
+        spare = max(0.0, LEAST_SPAN - (high - low)) / 2
         axes.set_ylim(low - spare, high + spare)
 
     text = "; ".join(
@@ -96,7 +98,7 @@ def dice_against_shots(task: str, shots: Sequence[str], lines: Sequence[Line]) -
         )
         for line in lines
     )
-    return _svg(task, f"Dice against shots on {task}. {text}.", draw, lines)
+    return _svg(task, f"{metric} against shots on {task}. {text}.", draw, lines)
 
 
 def loss_curves(title: str, lines: Sequence[Line], ylabel: str = "Training loss") -> str:

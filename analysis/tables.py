@@ -162,16 +162,17 @@ def leaderboard(cases: pd.DataFrame) -> pd.DataFrame:
     """
     scores = case_scores(prepare(cases))
     table = summarise_runs(run_scores(scores))
-    gains = [_gain(row, table, scores) for row in rows_of(table)]
+    present = scores[scores["present"] > 0]
+    gains = [paired_gain(row, table, present, "dice") for row in rows_of(table)]
     table = table.join(pd.DataFrame(gains, index=table.index))
-    return _sort(table)
+    return sort_board(table, "dice")
 
 
 def target_table(cases: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (identity, task, shots, target), with the columns of a summary."""
     scores = case_scores(prepare(cases), by=["target"])
     runs = run_scores(scores, by=["target"])
-    return _sort(summarise_runs(runs, by=["target"]))
+    return sort_board(summarise_runs(runs, by=["target"]), "dice")
 
 
 def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -185,12 +186,13 @@ def target_order(cases: pd.DataFrame) -> dict[str, list[str]]:
     return {str(task): list(rows["target"]) for task, rows in pairs.groupby("task", sort=False)}
 
 
-def _sort(table: pd.DataFrame) -> pd.DataFrame:
+def sort_board(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Sort by task and shots, within them by a metric, the greatest first."""
     order = table["shots"].map(shots_order)
     return (
         table.assign(_order=order)
         .sort_values(
-            ["task", "_order", "dice", *IDENTITY],
+            ["task", "_order", metric, *IDENTITY],
             ascending=[True, True, False, *[True] * len(IDENTITY)],
         )
         .drop(columns="_order")
@@ -198,8 +200,17 @@ def _sort(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _gain(row: dict[str, Any], table: pd.DataFrame, scores: pd.DataFrame) -> dict[str, Any]:
-    """Pair a row with the baseline's row by draw and case, seeds averaged first."""
+def paired_gain(
+    row: dict[str, Any], table: pd.DataFrame, scores: pd.DataFrame, value: str
+) -> dict[str, Any]:
+    """Pair a row with the baseline's row by draw and case, seeds averaged first.
+
+    Args:
+        row: Of the leaderboard ``table``.
+        table: All its rows.
+        scores: One row per (run, case) that counts.
+        value: The column of ``scores`` whose mean difference is taken.
+    """
     if row["method"] == BASELINE:
         return _no_gain("this row is the baseline")
     alike = np.logical_and.reduce([table[key] == row[key] for key in COMPARABLE])
@@ -207,7 +218,7 @@ def _gain(row: dict[str, Any], table: pd.DataFrame, scores: pd.DataFrame) -> dic
     if len(found) != 1:
         count = "no" if found.empty else f"{len(found)}"
         return _no_gain(f"{count} {BASELINE} row of the same task, shots, backbone and protocol")
-    ours, theirs = (_grid(scores, one) for one in (row, rows_of(found)[0]))
+    ours, theirs = (_grid(scores, one, value) for one in (row, rows_of(found)[0]))
     if not ours.index.equals(theirs.index):
         return _no_gain(f"{BASELINE} was run on other draws")
     if _runs(scores, row) != _runs(scores, rows_of(found)[0]):
@@ -239,8 +250,7 @@ def _runs(scores: pd.DataFrame, row: dict[str, Any]) -> set[tuple[int, int]]:
     return set(zip(found["draw"], found["seed"], strict=True))
 
 
-def _grid(scores: pd.DataFrame, row: dict[str, Any]) -> pd.DataFrame:
-    """Return Dice as ``(draws, cases)``, averaged over seeds, for one leaderboard row."""
-    mine = np.logical_and.reduce([scores[key] == row[key] for key in ROW])
-    found = scores[mine & (scores["present"] > 0)]
-    return found.groupby(["draw", "case"])["dice"].mean().unstack("case")
+def _grid(scores: pd.DataFrame, row: dict[str, Any], value: str) -> pd.DataFrame:
+    """Return a value as ``(draws, cases)``, averaged over seeds, for one leaderboard row."""
+    found = scores[np.logical_and.reduce([scores[key] == row[key] for key in ROW])]
+    return found.groupby(["draw", "case"])[value].mean().unstack("case")

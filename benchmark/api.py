@@ -54,6 +54,7 @@ def make_plan(
     device: str = "auto",
     devices: int = 1,
     data: Folders = (),
+    split: Folders = (),
     results: Path | str | None = None,
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
@@ -63,19 +64,21 @@ def make_plan(
 
     ``tasks=None`` plans pretraining alone. ``crop`` is the side of the cubic crops of
     pretraining and fine-tuning in voxels; ``devices`` share each pretraining. ``data`` is a folder,
-    a mapping task -> folder, or a list of what ``--data`` takes. ``exclude_leaks`` leaves out the
-    volumes of the corpus in which ``bench data audit`` found test cases.
+    a mapping name -> folder (of tasks and corpora), or a list of what ``--data`` takes; ``split``
+    likewise, task -> files. ``exclude_leaks`` leaves out the volumes of the corpus in which
+    ``bench data audit`` found test cases.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
     """
     import torch
 
+    from medssl_bench import registry
     from medssl_bench.config import load_settings
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.plan import Request, build_plan
     from medssl_bench.registry import load_plugin
-    from medssl_bench.registry import tasks as registered
+    from medssl_bench.split_file import parse_splits
     from medssl_bench.store import Store
     from medssl_bench.tasks import load_tasks
     from medssl_bench.training import Compute, resolve_device, resolve_precision
@@ -109,13 +112,15 @@ def make_plan(
     root = Path(results) if results is not None else workspace.results
     specs = () if tasks is None else _split(tasks)
     own = [] if tasks is None else load_tasks(specs)
-    names = {*registered.entries(), *(task.name for task in own)}
+    registered = {*registry.tasks.entries(), *registry.corpora.entries()}
+    names = {*registered, *(task.name for task in own)}
     request = Request(
         methods=_split(methods),
         tasks=specs,
         shots=_split(shots),
         settings=chosen,
         data=parse_data(_data_words(data), workspace.data_folders(), names),
+        splits=parse_splits(_data_words(split), [task.name for task in own]),
         plugins=files,
         device=device,
     )

@@ -32,6 +32,8 @@ def measured_hours(plan: Plan, cache: Path, emit: Emit) -> Hours:
     cells = 0.0
     kinds: dict[tuple[str, str], list[PlannedCell]] = {}
     for planned in plan.missing_cells:
+        if planned.own_training:
+            return Hours(pretraining / 3600, None)  # what it will plan is not known yet
         kinds.setdefault((planned.cell.task, planned.cell.backbone), []).append(planned)
     for (task, _), mine in kinds.items():
         per_step, per_case = _cell_seconds(plan, mine[0], cache, emit)
@@ -74,6 +76,7 @@ def _silent(_: Event) -> None:
 
 def _cell_seconds(plan: Plan, planned: PlannedCell, cache: Path, emit: Emit) -> tuple[float, float]:
     """Seconds of one fine-tuning step and of one test case."""
+    from medssl_bench.stages.classify import classify
     from medssl_bench.stages.evaluate import evaluate
     from medssl_bench.stages.finetune import FinetuneJob, finetune
 
@@ -93,6 +96,7 @@ def _cell_seconds(plan: Plan, planned: PlannedCell, cache: Path, emit: Emit) -> 
             settings=settings.finetune.model_copy(update={"steps": steps, "epochs": None}),
             evaluation=settings.evaluate,
             select="last",
+            truth=found.truth,
         )
         with tempfile.TemporaryDirectory() as folder:
             began = time.monotonic()
@@ -109,10 +113,15 @@ def _cell_seconds(plan: Plan, planned: PlannedCell, cache: Path, emit: Emit) -> 
             )
             trained = time.monotonic()
             fabric = plan.compute.fabric()
-            evaluate(
-                tuned.model, [test], found.task, job.crop, settings.evaluate, fabric, title,
-                lambda event: None, 0,
-            )  # fmt: skip
+            if found.task.classifies:
+                classify(
+                    tuned.model, [test], found.truth, found.task, fabric, title, lambda event: None
+                )
+            else:
+                evaluate(
+                    tuned.model, [test], found.task, job.crop, settings.evaluate, fabric, title,
+                    lambda event: None, 0,
+                )  # fmt: skip
             return trained - began, time.monotonic() - trained
 
     emit(Event(title, note="timing"))

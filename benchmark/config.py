@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medssl_bench.errors import BenchError, did_you_mean
+
+if TYPE_CHECKING:
+    from medssl_bench.task import Task
 
 Crop = tuple[int, int, int]
 
@@ -78,10 +81,14 @@ class FinetuneSettings(_Model):
     """Cases per optimizer step."""
     crops_per_case: int = Field(1, ge=1)
     crop: Crop | None = None
-    """Overrides the task's crop."""
+    """Overrides the crop of segmentation tasks; a classification task's belongs to its grid."""
     lr: float = Field(2e-4, gt=0)
     pretrained_lr_scale: float = Field(1.0, gt=0, le=1)
     """Share of ``lr`` at which a pretrained encoder learns; all that is new learns at ``lr``."""
+    channels: Literal["repeat", "fresh"] = "repeat"
+    """How an encoder pretrained on one channel takes several. ``repeat``: its first convolution
+    sees their mean (weights repeated and divided by their number); ``fresh``: that convolution
+    starts anew, the rest is loaded (paper 003's code)."""
     min_lr: float = Field(0.0, ge=0)
     warmup_fraction: float = Field(0.0, ge=0, lt=1)
     weight_decay: float = Field(1e-5, ge=0)
@@ -103,6 +110,10 @@ class FinetuneSettings(_Model):
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of finetune.steps and finetune.epochs")
         return self
+
+    def crop_of(self, task: Task) -> Crop:
+        """Voxels of a crop of this task."""
+        return task.crop if task.classifies else self.crop or task.crop
 
     def budget(self, shots: str, cases: int) -> int:
         """Optimizer steps for this many labelled cases."""

@@ -10,7 +10,7 @@ import numpy as np
 from medssl_bench.errors import DataError
 
 if TYPE_CHECKING:
-    from medssl_bench.task import Case, Task
+    from medssl_bench.task import Case, Corpus, Task
 
 COLUMNS = 6
 WIDTH = 220
@@ -19,7 +19,7 @@ HEAD = 18
 """Pixels of a line of text."""
 
 
-def contact_sheet(case: Case, task: Task) -> bytes:
+def contact_sheet(case: Case, owner: Task | Corpus) -> bytes:
     """Draw ``COLUMNS`` axial slices of each channel, plain and with the label, as PNG bytes.
 
     Slices are spread over the labelled part, or over the volume where nothing is labelled, and are
@@ -34,35 +34,41 @@ def contact_sheet(case: Case, task: Task) -> bytes:
     from medssl_bench.data.labels import class_ids
     from medssl_bench.data.orientation import to_ras
     from medssl_bench.data.preprocess import scale_intensity
+    from medssl_bench.data.regrid import on_grid, ruling_source
     from medssl_bench.data.volume import Volume
+    from medssl_bench.preparation import rules
     from medssl_bench.stages.slices import COLOURS, paint
 
-    # As in training, the first channel's affine places all of a case.
-    affine = next(iter(case.images.values())).header().affine
+    rule, terms = rules(owner, case)
+    classes: dict[int, str] = terms.get("classes", {})
+    # As in training, one channel's affine places all of a case.
+    affine = ruling_source(case, rule, [*case.images]).header().affine
+    of_class = "" if case.class_id is None else f" ({classes[case.class_id]})"
     label = None
     if case.label is not None:
         stored = to_ras(Volume(case.label.read().array, affine))
         try:
-            label = class_ids(stored.array, task.remap, task.classes)
+            label = class_ids(stored.array, terms["remap"], classes)
         except DataError as error:
             raise DataError(f"{case.label}: {error}") from None
     tiles: list[tuple[str, list[Any]]] = []
     for channel, source in case.images.items():
         volume = source.read()
-        ras = to_ras(Volume(volume.array, affine))
+        placed = on_grid(volume, case, channel, rule)
+        ras = to_ras(Volume(placed.array, affine))
         if label is not None and ras.array.shape != label.shape:
             raise DataError(f"{source}: its shape is {ras.array.shape}, the label's {label.shape}")
         try:
-            image = scale_intensity(ras.array, task.preprocessing.intensity)
+            image = scale_intensity(ras.array, rule.intensity)
         except DataError as error:
             raise DataError(f"{source}: {error}") from None
         x, y, z = ras.header.spacing
         height = max(round(WIDTH * image.shape[1] * y / (image.shape[0] * x)), 1)
         codes = "".join(str(code) for code in aff2axcodes(volume.affine))
         shape = "x".join(map(str, image.shape))
-        words = (
-            f"{case.id}  {channel}  {shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm, stored {codes}"
-        )
+        moved = "" if placed.array is volume.array else ", resampled"
+        size = f"{shape} voxels of {x:.2f}x{y:.2f}x{z:.2f} mm"
+        words = f"{case.id}{of_class}  {channel}  {size}, stored {codes}{moved}"
         for over in (None, label) if label is not None else (None,):
             row = []
             for place in _slices(label, image.shape[2]):
@@ -82,7 +88,7 @@ def contact_sheet(case: Case, task: Task) -> bytes:
             draw.text((column * (WIDTH + 4) + 4, top + HEAD + 2), f"z {place}", fill="yellow")
         top += height
     left = 4
-    for number, name in task.classes.items() if label is not None else ():
+    for number, name in classes.items():
         colour = tuple(int(value) for value in COLOURS[(number - 1) % len(COLOURS)])
         draw.text((left, top + 3), name, fill=colour)
         left += round(draw.textlength(name)) + 16

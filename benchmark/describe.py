@@ -11,7 +11,7 @@ from medssl_bench.estimate import Hours, storage_bytes
 from medssl_bench.networks.compiling import resolve_compile
 
 if TYPE_CHECKING:
-    from medssl_bench.plan import Plan
+    from medssl_bench.plan import Plan, PlannedCorpus
 
 
 LEAKS_SHOWN = 5
@@ -24,7 +24,7 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
     lines = [
         f"profile {settings.profile}, backbone {settings.backbone}{_own_backbones(plan)},"
         f" corpus {plan.corpus.corpus.name if plan.corpus else 'none'}"
-        + (f" ({len(plan.corpus.cases)} volumes)" if plan.corpus else "")
+        + (f" ({_amount(plan.corpus)})" if plan.corpus else "")
         + (f", crops {_crops(plan)}" if _crops(plan) else ""),
         f"draws {settings.draws}, seeds {settings.seeds}, pretrain seed {settings.pretrain_seed},"
         f" select {settings.select}; {compute.device}, {compute.precision}, {workers} worker"
@@ -33,13 +33,19 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
     for name, found in plan.tasks.items():
         lines.append(
             f"task {name}: {len(found.ids('train'))} training and {len(found.ids('test'))} test"
-            f" cases, {len(found.task.classes)} classes"
+            f" cases, {len(found.task.classes)} classes; split: {found.source}"
         )
     lines += _leaks(plan)
     for (task, shots), steps, epochs in _budgets(plan):
         lines.append(
             f"  {task} {shots}: {steps} steps of {settings.finetune.batch} cases"
             f" x {settings.finetune.crops_per_case} crops = {epochs:.0f} epochs"
+        )
+    lines += _first_layers(plan)
+    for method, steps in {c.cell.method: c.steps for c in plan.cells if c.own_training}.items():
+        lines.append(
+            f"  {method}: {steps} steps of its own training, a protocol of its own (no gain over"
+            " scratch is computed)"
         )
     scale = settings.finetune.pretrained_lr_scale
     if plan.tasks and scale != 1:
@@ -85,7 +91,8 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
         "corpus": plan.corpus
         and {
             "name": plan.corpus.corpus.name,
-            "volumes": len(plan.corpus.cases),
+            "cases": len(plan.corpus.cases),
+            "volumes": sum(len(case.images) for case in plan.corpus.cases),
             "digest": plan.corpus.digest,
         },
         "tasks": {
@@ -94,6 +101,7 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
                 "test": list(found.ids("test")),
                 "split": found.split,
                 "leaks": _leaks_json(plan, name),
+                "split_source": found.source,
             }
             for name, found in plan.tasks.items()
         },
@@ -118,7 +126,8 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
                 "key": planned.cell.key,
                 "train": list(planned.draw.train),
                 "steps": planned.steps,
-                "epochs": planned.epochs,
+                "epochs": None if planned.own_training else planned.epochs,
+                "own_training": planned.own_training,
                 "recorded": planned.cell.key in plan.recorded,
             }
             for planned in plan.cells
@@ -180,11 +189,21 @@ def _crops(plan: Plan) -> str:
     if plan.pretrainings:
         sides["pretraining"] = settings.pretrain.crop
     for name, found in plan.tasks.items():
-        sides[name] = settings.finetune.crop or found.task.crop
+        sides[name] = settings.finetune.crop_of(found.task)
     shown = {name: "x".join(map(str, crop)) for name, crop in sides.items()}
     if len(set(shown.values())) == 1:
         return next(iter(shown.values()))
     return ", ".join(f"{crop} ({name})" for name, crop in shown.items())
+
+
+def _first_layers(plan: Plan) -> list[str]:
+    """Say what becomes of first layers pretrained on one channel in tasks of several."""
+    several = [name for name, found in plan.tasks.items() if len(found.task.channels) > 1]
+    if not several or not plan.starts:
+        return []
+    what = {"repeat": "is repeated over", "fresh": "starts anew for"}
+    rule = what[plan.settings.finetune.channels]
+    return [f"  the first layer of pretrained encoders {rule} the channels of {', '.join(several)}"]
 
 
 def _pretrain_epochs(plan: Plan) -> float:
@@ -214,7 +233,8 @@ def _shared(devices: int) -> str:
 
 
 def _budgets(plan: Plan) -> list[tuple[tuple[str, str], int, float]]:
-    found = {(c.cell.task, c.cell.shots): (c.steps, c.epochs) for c in plan.cells}
+    common = [c for c in plan.cells if not c.own_training]
+    found = {(c.cell.task, c.cell.shots): (c.steps, c.epochs) for c in common}
     return [(key, steps, epochs) for key, (steps, epochs) in found.items()]
 
 
@@ -233,3 +253,9 @@ def _size(count: int) -> str:
     if count < 2**30:
         return f"{count / 2**20:.0f} MiB"
     return f"{count / 2**30:.1f} GiB"
+
+
+def _amount(found: PlannedCorpus) -> str:
+    """Return how much a corpus has: a case may have several modalities."""
+    cases, volumes = len(found.cases), sum(len(case.images) for case in found.cases)
+    return f"{volumes} volumes" if cases == volumes else f"{volumes} volumes of {cases} cases"

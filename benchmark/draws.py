@@ -3,6 +3,9 @@
 Shots count cases, patients are never torn apart between training, validation and test. The order
 of a draw is a ranking of patients by a hash of (task, draw, patient): the first cases of it train,
 the last ones validate, so the 5 of a draw are inside its 10 whatever the validation.
+
+Where cases have classes, the ranking is stratified: it begins with a patient of each class, and
+goes on with the class that is farthest behind its share.
 """
 
 from __future__ import annotations
@@ -127,7 +130,37 @@ def _rank(cases: Sequence[Case], draw: int, task: str) -> list[Case]:
     def key(case: Case) -> tuple[int, str, str]:
         return seed_from(task, "draw", draw, case.group), case.group, case.id
 
-    return sorted(cases, key=key)
+    ranked = sorted(cases, key=key)
+    if any(case.class_id is not None for case in ranked):
+        return _stratified(ranked)
+    return ranked
+
+
+def _stratified(ranked: Sequence[Case]) -> list[Case]:
+    """Reorder ranked cases so that every beginning of the list has each class's share of cases.
+
+    Patients stay whole; one with cases of several classes stands with the class of the first.
+    """
+    patients: dict[str, list[Case]] = {}
+    for case in ranked:
+        patients.setdefault(case.group, []).append(case)
+    waiting: dict[int, list[list[Case]]] = {}
+    for cases in patients.values():
+        waiting.setdefault(cases[0].class_id or 0, []).append(cases)
+    sizes = {name: sum(map(len, found)) for name, found in waiting.items()}
+    taken = dict.fromkeys(waiting, 0)
+    # Largest class first: what is drawn alone should be the most frequent.
+    first = sorted(waiting, key=lambda name: (-sizes[name], name))
+    order: list[Case] = []
+    while any(waiting.values()):
+        left = [name for name in first if waiting[name]]
+        unseen = [name for name in left if not taken[name]]
+        due = {name: (len(order) + 1) * sizes[name] / len(ranked) - taken[name] for name in left}
+        chosen = unseen[0] if unseen else max(left, key=due.__getitem__)
+        patient = waiting[chosen].pop(0)
+        taken[chosen] += len(patient)
+        order += patient
+    return order
 
 
 def split_digest(train: Iterable[str], test: Iterable[str]) -> str:

@@ -20,5 +20,6 @@ class CaseError(Exception):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
-    near = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    spelled = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.5)
+    return f" Did you mean {spelled[near[0]]!r}?" if near else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
 
     volumes = sum(unprepared(owner, cases, cache)[1] for owner, cases in needed_cases(plan))
     starts = [job.backbone for job in plan.missing_starts]
-    cells = [planned.cell.backbone for planned in plan.missing_cells]
+    cells = [c.cell.backbone for c in plan.missing_cells if not c.own_training]
     # A checkpoint holds weights and two moments in float32, twice (the last two are kept).
     trained = [job.backbone for job in plan.missing_pretrainings] + cells
     running = 2 * 3 * 2 * max(map(_weight_bytes, trained), default=0)
@@ -47,7 +48,27 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     if plan.settings.keep == "all":
         kept += sum(map(_weight_bytes, cells))
     records = len(plan.missing_cells) * BYTES_PER_RECORD
-    return volumes, int(running + kept + records)
+    return volumes, int(running + kept + records + _own_bytes(plan))
+
+
+def _own_bytes(plan: Plan) -> int:
+    """Bytes of what a training of its own keeps while it runs: raw and prepared voxels, weights.
+
+    An upper bound for nnU-Net: 4 bytes raw, 4 prepared and 1 of label at four times the voxels, and
+    three checkpoints of 31 M weights with their momentum. One cell of a task after another.
+    """
+    need = 0
+    for planned in plan.missing_cells:
+        if planned.own_training:
+            found = plan.tasks[planned.cell.task]
+            wanted = {*planned.draw.train, *found.ids("test")}
+            voxels = sum(
+                math.prod(case.images[found.task.channels[0]].header().shape)
+                for case in found.cases
+                if case.id in wanted
+            )
+            need = max(need, voxels * len(found.task.channels) * (4 + 4 * 5) + 3 * 8 * 31_000_000)
+    return need
 
 
 def unprepared(owner: Task | Corpus, cases: Sequence[Case], cache: Path) -> tuple[list[Case], int]:
@@ -63,7 +84,7 @@ def unprepared(owner: Task | Corpus, cases: Sequence[Case], cache: Path) -> tupl
     for case in cases:
         rule, words = rules(owner, case)
         if not held.holds(case, rule, **words):
-            headers = [case.images[channel].header() for channel in words["channels"]]
+            headers = [case.images[rule.grid or name].header() for name in words["channels"]]
             size += disk_estimate(headers, rule, labelled=case.label is not None)
             missing.append(case)
     return missing, size
@@ -90,7 +111,8 @@ def hours(plan: Plan, store: Store) -> Hours:
             machine = record.machine
             if (machine.device, machine.precision) == same:
                 crop = str(record.settings.get("finetune", {}).get("crop"))  # type: ignore[union-attr]
-                if crop == str(_listed(plan.settings.finetune.crop)):
+                own = "own_training" in record.settings
+                if own or crop == str(_listed(plan.settings.finetune.crop)):
                     kind = (record.cell.backbone, record.cell.task, record.cost.steps)
                     per_cell.setdefault(kind, []).append(record.cost.wall_hours)
         for info in store.pretrainings():

@@ -31,6 +31,11 @@ class Stock:
     """Why nothing can be used, where nothing can."""
 
     @property
+    def owner(self) -> Task:
+        """The task, under the name that a corpus has too."""
+        return self.task
+
+    @property
     def found(self) -> bool:
         """Whether cases were found; ``findings`` may still stop a run."""
         return not self.reason
@@ -62,6 +67,7 @@ class Stock:
         task = self.task
         return {
             "name": task.name,
+            "what": "task",
             "state": self.state,
             "found": self.found,
             "reason": self.reason,
@@ -69,6 +75,7 @@ class Stock:
             "train": self.count("train"),
             "test": self.count("test"),
             "expected": dict(task.expected),
+            "left_out": dict(task.left_out),
             "modality": task.modality,
             "kind": task.kind,
             "classes": list(task.classes.values()),

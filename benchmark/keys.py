@@ -14,6 +14,7 @@ from medssl_bench.errors import BenchError, did_you_mean
 if TYPE_CHECKING:
     from medssl_bench.plan import PlannedCorpus, PlannedTask
     from medssl_bench.stages.pretrain import PretrainJob
+    from medssl_bench.task import Task
     from medssl_bench.training import Compute
 
 PLAN_VERSION = 1
@@ -128,12 +129,13 @@ def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def protocol_digest(found: PlannedTask, settings: Settings, precision: str, backbone: str) -> str:
     """Digest of everything that decides a result and is not a field of the cell."""
-    from medssl_bench.analysis.metrics import definitions
-
     words = {"summary", "licence", "access", "needs_data", "expected", "groups"}
-    if not found.task.regions:
-        words.add("regions")  # so that a task without them keeps the digest it had before them
+    # What a task or the settings leave as it was before there was such a thing, so that the digest
+    # stays, too.
+    words |= {name for name in ("regions", "balanced") if not getattr(found.task, name)}
     finetune = settings.finetune.model_dump(mode="json")
+    if settings.finetune.channels == "repeat":
+        del finetune["channels"]
     if settings.select == "last":
         for name in ("validation_cases", "validation_every", "patience"):
             del finetune[name]
@@ -149,7 +151,38 @@ def protocol_digest(found: PlannedTask, settings: Settings, precision: str, back
             "precision": precision,
             "backbone": int(info.get("version", 1)),
             "preprocessing": _preprocessing_version(),
-            "metrics": definitions(settings.evaluate.nsd_tolerance_mm),
+            "metrics": metric_definitions(found.task, settings),
+        }
+    )
+
+
+def metric_definitions(task: Task, settings: Settings) -> dict[str, str]:
+    """Name the definition of every metric of a task."""
+    from medssl_bench.analysis import classification, metrics
+
+    if task.classifies:
+        return classification.definitions([*task.classes.values()])
+    return metrics.definitions(settings.evaluate.nsd_tolerance_mm)
+
+
+def own_protocol_digest(
+    found: PlannedTask, settings: Settings, decides: Mapping[str, Any], version: int
+) -> str:
+    """Digest of what decides the result of a method that brings a training of its own.
+
+    The common fine-tuning is no part of it, so it never equals the protocol of another method.
+    """
+    of_ours = {"preprocessing", "crop", "kind", "groups", "expected"}
+    words = {"summary", "licence", "access", "needs_data", *of_ours}
+    return digest(
+        {
+            "plan": PLAN_VERSION,
+            "task": found.task.model_dump(mode="json", exclude=words),
+            "data": found.data,
+            "own_training": dict(decides),
+            "version": version,
+            "preprocessing": _preprocessing_version(),
+            "metrics": metric_definitions(found.task, settings),
         }
     )
 

@@ -29,6 +29,8 @@ class Requires:
     """False for scratch: there is nothing to pretrain."""
     file: bool = False
     """Its encoder is taken from a file that others published, in place of pretraining."""
+    own_training: bool = False
+    """It brings network and training of its own, in place of the common fine-tuning."""
 
 
 class Progress(NamedTuple):

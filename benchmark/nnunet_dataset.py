@@ -44,6 +44,10 @@ def export_nnunet(
         BenchError: A finished dataset is there already, more shots than cases, a killed process.
         DataError: A case cannot be read.
     """
+    if task.classifies:
+        raise BenchError(
+            f"{task.name} classifies whole volumes; nnU-Net segments, so there is nothing to export"
+        )
     check_split(cases, task.name)
     folder = out / f"Dataset{number:03d}_{re.sub(r'[^A-Za-z0-9]+', '_', task.name)}"
     if (folder / "dataset.json").exists():
@@ -74,10 +78,10 @@ def description(task: Task, cases: Sequence[Case]) -> dict[str, Any]:
     else:
         labels |= {name: list(task.regions[name]) for name in order}
     # Only "CT" makes nnU-Net normalise by the foreground of all cases.
-    names = {str(place): name for place, name in enumerate(task.channels)}
+    names = ["CT" if task.modality == "CT" else name for name in task.channels]
     found: dict[str, Any] = {
         "name": task.name,
-        "channel_names": {"0": "CT"} if task.modality == "CT" else names,
+        "channel_names": {str(place): name for place, name in enumerate(names)},
         "labels": labels,
         "numTraining": sum(1 for case in cases if case.pool == "train"),
         "file_ending": ENDING,
@@ -114,15 +118,18 @@ def _folds(task: Task, cases: Sequence[Case], shots: str, draws: int) -> list[di
 
 
 def write_case(case: Case, task: Task, folder: Path) -> None:
-    """Write a case's channels and label on the grid of its first channel."""
+    """Write a case's channels and label on its grid: the first channel's, or the one named."""
     from medssl_bench.data.labels import class_ids
+    from medssl_bench.data.regrid import on_grid, ruling_source
 
     side = "Tr" if case.pool == "train" else "Ts"
-    affine = next(iter(case.images.values())).header().affine
+    rule = task.preprocessing
+    affine = ruling_source(case, rule, task.channels).header().affine
     for place, channel in enumerate(task.channels):
         path = folder / f"images{side}" / f"{case.id}_{place:04d}{ENDING}"
         if not path.exists():
-            _write_volume(path, case.images[channel].read().array, affine)
+            volume = on_grid(case.images[channel].read(), case, channel, rule)
+            _write_volume(path, volume.array, affine)
     path = folder / f"labels{side}" / f"{case.id}{ENDING}"
     if case.label is not None and not path.exists():
         try:

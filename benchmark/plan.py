@@ -12,12 +12,17 @@ from medssl_bench.config import Settings
 from medssl_bench.digest import digest, seed_from
 from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_digest
 from medssl_bench.errors import BenchError
-from medssl_bench.keys import pretrain_job, protocol_digest
+from medssl_bench.keys import (
+    method_config,
+    own_protocol_digest,
+    pretrain_job,
+    protocol_digest,
+)
 from medssl_bench.plan_checks import (
-    check_channels,
     check_coarsest,
     check_crops,
     check_method_settings,
+    check_probed,
 )
 from medssl_bench.record import Cell
 from medssl_bench.validation import check_cases, raise_errors
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from medssl_bench.audit.exposure import Exposure
     from medssl_bench.data.volume import Source
     from medssl_bench.imports import ImportJob
+    from medssl_bench.split_file import SplitFile
     from medssl_bench.stages.pretrain import PretrainJob
     from medssl_bench.store import Store
     from medssl_bench.task import Case, Corpus, Task
@@ -41,7 +47,9 @@ class Request:
     shots: tuple[str, ...]
     settings: Settings
     data: Mapping[str, Path] = field(default_factory=dict)
-    """Task name -> folder; the empty name is the default folder."""
+    """Name of a task or corpus -> folder; the empty name is the default folder."""
+    splits: Mapping[str, SplitFile] = field(default_factory=dict)
+    """Task name -> the file that takes the place of its own rule."""
     plugins: tuple[Path, ...] = ()
     device: str = "auto"
 
@@ -60,6 +68,13 @@ class PlannedTask:
     split: str
     data: str
     """Digest of every case's content."""
+    source: str
+    """Where the split comes from: the task's own rule, or a file."""
+
+    @property
+    def truth(self) -> dict[str, int]:
+        """Class of each case of a classification task, by case id."""
+        return {case.id: case.class_id for case in self.cases if case.class_id is not None}
 
     def ids(self, pool: str) -> tuple[str, ...]:
         """Ids of the cases of one pool."""
@@ -83,6 +98,8 @@ class PlannedCell:
     draw: Draw
     steps: int
     epochs: float
+    own_training: bool = False
+    """Its method brings network and training of its own, in place of the common fine-tuning."""
 
     @property
     def title(self) -> str:
@@ -169,17 +186,18 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     if not shots:
         raise BenchError("no shots given; write a number of cases (5), a share (20%) or full")
     trained = [name for name in methods if _trains(name)]
-    check_crops(request.settings, tasks, pretrains=bool(trained))
+    shared = [name for name in methods if not is_own_training(name)]
+    if shared:
+        check_crops(request.settings, tasks, pretrains=bool(trained))
     for source in sources.values():
         check_crops(request.settings, tasks, pretrains=False, own=source.backbone)
     planned: dict[str, PlannedTask] = {}
     for task in tasks:
-        planned[task.name], notes = _find_task(task, request.data)
+        planned[task.name], notes = _find_task(task, request.data, request.splits)
         warnings += notes
     corpus = None
-    check_channels([*trained, *sources], tasks)
     if trained:
-        corpus, notes = _find_corpus(request.settings, store.root)
+        corpus, notes = _find_corpus(request.settings, request.data, store.root)
         warnings += notes
     jobs = {
         name: pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
@@ -200,7 +218,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         for seed in range(request.settings.seeds)
         for method in methods
     ]
-    for backbone in dict.fromkeys(planned_cell.cell.backbone for planned_cell in cells):
+    for backbone in dict.fromkeys(c.cell.backbone for c in cells if not c.own_training):
         check_coarsest(request.settings, tasks, backbone)
     return Plan(
         request=request,
@@ -249,8 +267,8 @@ def _find_probe(request: Request) -> PlannedTask | None:
     if request.settings.pretrain.probe is None:
         return None
     (task,) = load_tasks((request.settings.pretrain.probe,))
-    check_channels(["pretrain.probe"], [task])
-    found, _ = _find_task(task, request.data)
+    check_probed("pretrain.probe", task)
+    found, _ = _find_task(task, request.data, request.splits)
     return replace(found, cases=tuple(case for case in found.cases if case.pool == "train"))
 
 
@@ -289,12 +307,17 @@ def _without_corpus(methods: list[str], request: Request) -> tuple[list[str], li
     return methods, []
 
 
+def is_own_training(method: str) -> bool:
+    """Tell whether a method brings network and training of its own."""
+    return bool(registry.methods.load(method).requires.own_training)
+
+
 def _trains(method: str) -> bool:
     return bool(registry.methods.load(method).requires.trains)
 
 
 def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
-    """Folder of a task: its own ``--data``, else ``DIR/<name>`` if there is one, else ``DIR``."""
+    """Folder of a task or corpus: its own ``--data``, else ``DIR/<name>`` or ``DIR``."""
     if name in data:
         return data[name]
     base = data.get("")
@@ -303,10 +326,31 @@ def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
     return base / name if (base / name).is_dir() else base
 
 
-def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[str]]:
-    cases = tuple(task.cases(data_folder(task.name, data)))
+def find_cases(
+    task: Task, data: Mapping[str, Path], splits: Mapping[str, SplitFile]
+) -> tuple[tuple[Case, ...], str, list[str]]:
+    """List a task's cases on their sides; returns them, the split's source, and notes.
+
+    Raises:
+        DataError: No data, or a split that cannot be.
+    """
+    from medssl_bench.split_file import apply_split, rule_of
+
+    cases, source = tuple(task.cases(data_folder(task.name, data))), rule_of(task)
+    notes: list[str] = []
+    if task.name in splits:
+        source = splits[task.name].source
+        check_split(cases, task.name)  # so that ids tell cases apart
+        cases, notes = apply_split(task.name, cases, splits[task.name])
     check_split(cases, task.name)
-    notes = [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
+    return cases, source, notes
+
+
+def _find_task(
+    task: Task, data: Mapping[str, Path], splits: Mapping[str, SplitFile]
+) -> tuple[PlannedTask, list[str]]:
+    cases, source, notes = find_cases(task, data, splits)
+    notes += [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
     split = split_digest(
         [case.id for case in cases if case.pool == "train"],
         [case.id for case in cases if case.pool == "test"],
@@ -314,12 +358,16 @@ def _find_task(task: Task, data: Mapping[str, Path]) -> tuple[PlannedTask, list[
     content = data_digest(cases)
     for pool, whole in task.expected.items():
         found = sum(1 for case in cases if case.pool == pool)
-        if found < whole:
+        if found < whole and task.name not in splits:
             notes.append(f"{found} of {whole} {pool} cases found; see `bench data status`")
-    return PlannedTask(task, cases, split, content), [f"{task.name}: {note}" for note in notes]
+    found_task = PlannedTask(task, cases, split, content, source)
+    return found_task, [f"{task.name}: {note}" for note in notes]
 
 
-def _find_corpus(settings: Settings, root: Path) -> tuple[PlannedCorpus, list[str]]:
+def _find_corpus(
+    settings: Settings, data: Mapping[str, Path], root: Path
+) -> tuple[PlannedCorpus, list[str]]:
+    from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.tasks.corpora import load_corpus
 
     if settings.corpus is None:
@@ -327,12 +375,17 @@ def _find_corpus(settings: Settings, root: Path) -> tuple[PlannedCorpus, list[st
             "which corpus? give --corpus NAME or --corpus folder:PATH, or `corpus:` in bench.yaml"
         )
     corpus = load_corpus(settings.corpus)
-    whole = corpus.cases(None)
-    kept = _without_leaks(whole, root) if settings.exclude_leaks else whole
+    found = corpus.cases(corpus_folder(corpus, data))
+    kept = _without_leaks(found, root) if settings.exclude_leaks else found
     cases = _subset(kept, corpus.name, settings.corpus_size)
     notes = [str(note) for note in raise_errors(check_cases(cases, corpus), corpus.name)]
-    if len(kept) < len(whole):
-        notes.append(f"{len(whole) - len(kept)} of {len(whole)} volumes show test cases: left out")
+    if corpus.expected is not None and len(found) < corpus.expected:
+        notes.append(
+            f"{len(found)} of {corpus.expected} cases found; see"
+            f" `bench data status corpus:{corpus.name}`"
+        )
+    if len(kept) < len(found):
+        notes.append(f"{len(found) - len(kept)} of {len(found)} volumes show test cases: left out")
     content = corpus_digest(corpus, cases)
     return PlannedCorpus(corpus, cases, content), [f"{corpus.name}: {note}" for note in notes]
 
@@ -376,7 +429,8 @@ def _case_digest(case: Case) -> str:
         return source.digest() if source is not None else None
 
     images = {name: of(source) for name, source in case.images.items()}
-    return digest([case.id, case.pool, case.group, images, of(case.label)])
+    truth = of(case.label) if case.class_id is None else f"class {case.class_id}"
+    return digest([case.id, case.pool, case.group, images, truth])
 
 
 def _plan_cell(
@@ -389,6 +443,8 @@ def _plan_cell(
     settings: Settings,
     compute: Compute,
 ) -> PlannedCell:
+    if is_own_training(method):
+        return _plan_own_cell(method, found, shots, draw, seed, settings)
     held_out = settings.finetune.validation_cases if settings.select == "validation" else 0
     drawn = draw_cases(found.cases, shots, draw, found.task.name, held_out)
     steps = settings.finetune.budget(shots, len(drawn.train))
@@ -404,3 +460,27 @@ def _plan_cell(
         protocol=protocol_digest(found, settings, compute.precision, backbone),
     )
     return PlannedCell(cell, drawn, steps, settings.finetune.epochs_of(steps, len(drawn.train)))
+
+
+def _plan_own_cell(
+    method: str, found: PlannedTask, shots: str, draw: int, seed: int, settings: Settings
+) -> PlannedCell:
+    """Plan a cell of a method that brings its own training; it has no use for validation cases."""
+    if found.task.classifies:
+        raise BenchError(
+            f"{method} segments, and {found.task.name} classifies whole volumes; leave one out"
+        )
+    kind = registry.methods.load(method)
+    config = method_config(method, settings.methods.get(method, {}))
+    cell = Cell(
+        method=method,
+        pretraining="none",
+        backbone=kind.network,
+        task=found.task.name,
+        shots=shots,
+        draw=draw,
+        seed=seed,
+        protocol=own_protocol_digest(found, settings, kind.decides(config), kind.version),
+    )
+    drawn = draw_cases(found.cases, shots, draw, found.task.name)
+    return PlannedCell(cell, drawn, kind.budget(config), 0.0, own_training=True)

@@ -33,8 +33,7 @@ def check_crops(
     multiple = int(info.get("crop_multiple", info.get("total_stride", 1)))
     crops = {"pretrain.crop": settings.pretrain.crop} if pretrains else {}
     for task in tasks:
-        name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
-        crops[name] = settings.finetune.crop or task.crop
+        crops |= dict([_named_crop(settings, task)])
     for name, crop in crops.items():
         if any(side % multiple for side in crop):
             shown = "x".join(map(str, crop))
@@ -49,10 +48,9 @@ def check_coarsest(settings: Settings, tasks: Sequence[Task], backbone: str) -> 
     info = registry.backbones.entry(backbone).info
     if info.get("decoder", {}).get("norm") != "instance":
         return
-    for task in tasks:
-        crop = settings.finetune.crop or task.crop
+    for task in (task for task in tasks if not task.classifies):
+        name, crop = _named_crop(settings, task)
         if all(side <= int(info.get("total_stride", 0)) for side in crop):
-            name = "finetune.crop" if settings.finetune.crop else f"crop of task {task.name}"
             raise BenchError(
                 f"{name} {'x'.join(map(str, crop))}: it is one voxel at the coarsest level of"
                 f" {backbone}, which an instance norm turns to zero; take a larger crop or another"
@@ -60,11 +58,22 @@ def check_coarsest(settings: Settings, tasks: Sequence[Task], backbone: str) -> 
             )
 
 
-def check_channels(trained: Sequence[str], tasks: Sequence[Task]) -> None:
-    """Pretrained encoders see one channel; a task of several has no agreed way to take one."""
-    for task in tasks:
-        if trained and len(task.channels) > 1:
-            raise BenchError(
-                f"task {task.name} has {len(task.channels)} channels, but {trained[0]} is"
-                " pretrained on one; give the task one channel, or run scratch alone"
-            )
+def _named_crop(settings: Settings, task: Task) -> tuple[str, tuple[int, int, int]]:
+    """Return a task's crop, and where it is said."""
+    own = settings.finetune.crop is None or task.classifies
+    name = f"crop of task {task.name}" if own else "finetune.crop"
+    return name, settings.finetune.crop_of(task)
+
+
+def check_probed(what: str, task: Task) -> None:
+    """A probe asks which organs crops show, of encoders as they were pretrained: on one channel."""
+    if task.classifies:
+        raise BenchError(
+            f"{what}: {task.name} classifies whole volumes and has no labels that tell what a crop"
+            " shows; take a segmentation task"
+        )
+    if len(task.channels) > 1:
+        raise BenchError(
+            f"{what}: {task.name} has {len(task.channels)} channels, encoders are pretrained on"
+            " one; take a task of one channel"
+        )

@@ -49,14 +49,28 @@ def prepare_case(cache: VolumeCache, owner: Task | Corpus, case: Case) -> Prepar
 
 
 def rules(owner: Task | Corpus, case: Case) -> tuple[Preprocessing, dict[str, Any]]:
-    """Preprocessing of a case, and the other words that :class:`VolumeCache` wants."""
+    """Preprocessing of a case, and the other words that :class:`VolumeCache` wants.
+
+    The modalities of a corpus's case are the channels of one entry, so that a crop of several is
+    read from one place.
+
+    Raises:
+        DataError: Modalities of one case of a corpus are prepared differently.
+    """
     from medssl_bench.task import Task
 
     if isinstance(owner, Task):
         words = {"channels": owner.channels, "remap": owner.remap, "classes": owner.classes}
         return owner.preprocessing, words
-    (modality,) = case.images
-    return owner.preprocessing[modality], {"channels": (modality,)}
+    channels = tuple(case.images)
+    rule = owner.preprocessing[channels[0]]
+    for name in channels[1:]:
+        if owner.preprocessing[name] != rule:
+            raise DataError(
+                f"{owner.name}: {case.id}: {channels[0]} and {name} are prepared differently;"
+                " modalities of one case share spacing and intensity rule"
+            )
+    return rule, {"channels": channels}
 
 
 def _prepare_many(root: Path, owner: Task | Corpus, cases: Sequence[Case]) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from medssl_bench.analysis.probe import Probed, compare, knn_scores, linear_scor
 from medssl_bench.digest import seed_from, weights_digest
 from medssl_bench.durable import temporary_name
 from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.plan_checks import check_probed
 from medssl_bench.preparation import open_prepared, prepare_plan
 from medssl_bench.progress import Emit, Event
 from medssl_bench.record import folder_name, utc_now
@@ -56,6 +57,7 @@ def probe_plan(
         BenchError: None of the encoders asked for is recorded, they do not fit level or crop, there
             is nothing to tell apart, or a case or an encoder is damaged.
     """
+    check_probed("bench probe", _found(plan).task)
     rows, missing = _rows(plan)
     if missing and all(row.key is None for row in rows):
         raise BenchError(f"no encoder of {', '.join(missing)} in {root}; {how_to_get(missing)}")
@@ -120,6 +122,8 @@ class _Row(NamedTuple):
 
 def _rows(plan: Plan) -> tuple[list[_Row], list[str]]:
     """Return the encoders to probe, a random one of each backbone first, and what is missing."""
+    if own := [planned.cell.method for planned in plan.cells if planned.own_training]:
+        raise BenchError(f"{own[0]} has no pretrained encoder to probe; leave it out")
     cells = {planned.cell.method: planned.cell for planned in plan.cells}
     started = {name: cell for name, cell in cells.items() if cell.pretraining != "none"}
     missing = [name for name, cell in started.items() if cell.pretraining not in plan.pretrained]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +94,8 @@ class Split(Part):
     digest: Sha256
     train: tuple[str, ...]
     test: tuple[str, ...]
+    source: Name | None = None
+    """The task's own rule, or the file of ``--split``; None in records from before it was kept."""
 
     @model_validator(mode="after")
     def _is_disjoint(self) -> Self:
@@ -204,7 +207,8 @@ class Record(Part):
     pretrained: Pretrained | None = None
     """None where nothing was trained before fine-tuning."""
     metrics: dict[str, dict[str, int | float | None]]
-    """Target -> metric -> mean over test cases, with ``n`` and ``misses``; None where missing."""
+    """Target -> metric -> mean over test cases, with ``n`` and ``misses``; None where missing.
+    Classification has ``all`` and one entry for each class against the rest."""
     definitions: dict[str, str]
     """Metric -> name of the definition it was computed by."""
     split: Split
@@ -265,6 +269,15 @@ def _schema_version(text: bytes) -> int | None:
     except (ValueError, TypeError, KeyError):
         return None
     return value if isinstance(value, int) else None
+
+
+def headline(
+    metrics: Mapping[str, Mapping[str, int | float | None]],
+) -> tuple[Literal["Dice", "AUC"], int | float | None]:
+    """Return the one number that sums a record up: mean Dice, or AUC of a classification."""
+    if "all" in metrics and "auc" in metrics["all"]:
+        return "AUC", metrics["all"]["auc"]
+    return "Dice", metrics["mean"]["dice_mean"]
 
 
 def utc_now() -> datetime:

@@ -8,21 +8,36 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from medssl_bench import provenance, registry
-from medssl_bench.analysis.metrics import definitions, summarise
+from medssl_bench.analysis import classification
+from medssl_bench.analysis.metrics import summarise
 from medssl_bench.digest import weights_digest
 from medssl_bench.imports import statement
+from medssl_bench.keys import metric_definitions
 from medssl_bench.peak import peak_bytes
-from medssl_bench.record import Cell, Cost, Digests, Draw, Leaks, Pretrained, Record, Split, utc_now
+from medssl_bench.record import (
+    Cell,
+    Cost,
+    Digests,
+    Draw,
+    Leaks,
+    Pretrained,
+    Record,
+    Split,
+    headline,
+    utc_now,
+)
 from medssl_bench.watch import collapsed
 
 if TYPE_CHECKING:
     from medssl_bench.imports import ImportJob
+    from medssl_bench.own_training import OwnJob, OwnResult
     from medssl_bench.plan import Plan, PlannedCell
     from medssl_bench.stages.evaluate import Evaluation
     from medssl_bench.stages.finetune import Tuned
     from medssl_bench.stages.import_encoder import Imported
     from medssl_bench.stages.pretrain import Outcome, PretrainJob
     from medssl_bench.store import Store
+    from medssl_bench.task import Task
     from medssl_bench.training import Compute
 
 
@@ -134,8 +149,7 @@ def record_cell(
     start = job or plan.imports.get(cell.pretraining)
     info = store.read_pretraining_info(cell.pretraining) if start else None
     network = tuned.model.state_dict()
-    summary = summarise(result.cases)
-    metrics = {**summary["targets"], "mean": summary["mean"]}
+    metrics = _metrics(found.task, result.cases)
     record = Record(
         cell=cell,
         key=cell.key,
@@ -144,8 +158,8 @@ def record_cell(
         pretrain_seed=job.seed if job else None,
         pretrained=_pretrained(info) if info and job else None,
         metrics=metrics,
-        definitions=definitions(settings.evaluate.nsd_tolerance_mm),
-        split=Split(digest=found.split, train=train, test=test),
+        definitions=metric_definitions(found.task, settings),
+        split=Split(digest=found.split, train=train, test=test, source=found.source),
         draw=Draw(
             digest=planned.draw.digest,
             cases=planned.draw.train,
@@ -196,8 +210,99 @@ def record_cell(
             {name: value.detach().cpu().contiguous() for name, value in network.items()}
         )
     store.write(record, result.cases, pd.DataFrame(tuned.history), pictures)
-    mean = metrics["mean"]["dice_mean"]
-    return f"Dice {mean:.3f} in {seconds:.0f} s" if mean is not None else "Dice missing"
+    return _in_a_line(metrics, seconds)
+
+
+def _metrics(task: Task, cases: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Aggregate the case table of a cell by target, and over all of them."""
+    if task.classifies:
+        return classification.summarise(cases)
+    summary = summarise(cases)
+    return {**summary["targets"], "mean": summary["mean"]}
+
+
+COMMON = {
+    *("pretrain", "finetune", "select", "precision", "methods", "backbone", "keep"),
+    *("corpus", "corpus_size", "pretrain_seed"),
+}
+"""Settings that say nothing of a method with a training of its own."""
+
+
+def record_own_cell(
+    plan: Plan,
+    planned: PlannedCell,
+    job: OwnJob,
+    result: OwnResult,
+    evaluation: Evaluation,
+    started: datetime,
+    seconds: float,
+    store: Store,
+) -> str:
+    """Publish a cell whose method brought its own training; returns one line that sums it up.
+
+    ``settings.own_training`` stands in the place of the common protocol's settings.
+    """
+    cell, found = planned.cell, plan.tasks[planned.cell.task]
+    metrics = _metrics(found.task, evaluation.cases)
+    environment = provenance.environment(plan.compute.device, result.precision)
+    environment["libraries"] = {**environment["libraries"], **result.libraries}
+    epochs = result.samples / len(planned.draw.train)
+    record = Record(
+        cell=cell,
+        key=cell.key,
+        profile=plan.settings.profile,
+        corpus=None,
+        pretrain_seed=None,
+        metrics=metrics,
+        definitions=metric_definitions(found.task, plan.settings),
+        split=Split(
+            digest=found.split,
+            train=found.ids("train"),
+            test=found.ids("test"),
+            source=found.source,
+        ),
+        draw=Draw(
+            digest=planned.draw.digest,
+            cases=planned.draw.train,
+            labelled_total=planned.draw.labelled,
+        ),
+        digests=Digests(weights=result.weights, split=found.split),
+        leaks=_leaks(plan, cell),
+        settings={
+            **plan.settings.model_dump(mode="json", exclude=COMMON),
+            "evaluate": {"nsd_tolerance_mm": plan.settings.evaluate.nsd_tolerance_mm},
+            "own_training": result.settings,
+            "task": found.task.model_dump(mode="json"),
+            "data_digest": found.data,
+            "equivalent_epochs": epochs,
+        },
+        versions={
+            "task": found.task.version,
+            "method": registry.methods.load(cell.method).version,
+            **result.libraries,
+        },
+        cost=_cost(
+            plan.compute,
+            seconds,
+            result.steps,
+            result.samples,
+            result.peak_bytes,
+            train_seconds=result.train_seconds,
+        ),
+        seeds={"seed": cell.seed},
+        started=started,
+        finished=utc_now(),
+        resumed=result.resumed,
+        **environment,
+    )
+    pictures = {f"slices/{name}": content for name, content in evaluation.slices.items()}
+    store.write(record, evaluation.cases, pd.DataFrame(result.history), pictures)
+    return _in_a_line(metrics, seconds)
+
+
+def _in_a_line(metrics: dict[str, Any], seconds: float) -> str:
+    name, value = headline(metrics)
+    return f"{name} {value:.3f} in {seconds:.0f} s" if value is not None else f"{name} missing"
 
 
 def _leaks(plan: Plan, cell: Cell) -> Leaks:

@@ -29,6 +29,8 @@ class Entry:
     info: dict[str, Any] = field(default_factory=dict)
     argument: str = ""
     """What is written after the name and a colon, such as ``FILE``; empty where nothing is."""
+    named_only: bool = False
+    """Found by its own name alone: ``all``, families and wildcards pass it over."""
 
     def load(self) -> Any:
         """Import and return the thing."""
@@ -88,7 +90,8 @@ class Registry:
     def match(self, pattern: str) -> list[str]:
         """Return names for ``all``, ``family:X``, a wildcard, or one name (validated).
 
-        What needs an argument is found by its name alone: ``checkpoint:FILE``.
+        What needs an argument is found by its name alone: ``checkpoint:FILE``; so is what is
+        ``named_only``.
         """
         everything = self.entries()
         word, _, argument = pattern.partition(":")
@@ -98,7 +101,13 @@ class Registry:
                     f"{self.kind} {word} is written {word}:{everything[word].argument}"
                 )
             return [pattern]
-        known = {name: entry for name, entry in everything.items() if not entry.argument}
+        if pattern in everything:
+            return [pattern]
+        known = {
+            name: entry
+            for name, entry in everything.items()
+            if not entry.argument and not entry.named_only
+        }
         if pattern == "all":
             return list(known)
         if pattern.startswith("family:"):

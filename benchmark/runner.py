@@ -33,8 +33,13 @@ from medssl_bench.registry import load_plugins
 from medssl_bench.store import Store
 
 if TYPE_CHECKING:
+    import torch
+
+    from medssl_bench.data.cache import Prepared
     from medssl_bench.imports import ImportJob
     from medssl_bench.plan import Plan, PlannedCell
+    from medssl_bench.stages.evaluate import Evaluation
+    from medssl_bench.stages.finetune import FinetuneJob
     from medssl_bench.stages.pretrain import PretrainJob, ProbeCases
 
 STALE_SECONDS = 300.0
@@ -297,10 +302,58 @@ class Worker:
         prepared = open_prepared(found.task, found.cases, self.cache)
         return ProbeCases(prepared.take(found.ids("train")), len(found.task.classes))
 
+    def _own(self, planned: PlannedCell, claim: Claim) -> str:
+        """Run a cell whose method brings a training of its own."""
+        import torch
+
+        from medssl_bench.keys import method_config
+        from medssl_bench.own_training import OwnJob
+        from medssl_bench.record import utc_now
+        from medssl_bench.recording import record_own_cell
+        from medssl_bench.registry import methods
+        from medssl_bench.stages.evaluate import evaluate_label_maps
+
+        started = utc_now()
+        settings, cell = self.plan.settings, planned.cell
+        found, prepared = self.plan.tasks[cell.task], self._task(cell.task)
+        prepared.take(planned.draw.train)  # raises what is wrong with their voxels
+        tests = prepared.take(found.ids("test"))
+        cases = {case.id: case for case in found.cases}
+        job = OwnJob(
+            title=planned.title,
+            task=found.task,
+            train=[cases[name] for name in planned.draw.train],
+            tests=[cases[case.id] for case in tests],
+            config=method_config(cell.method, settings.methods.get(cell.method, {})),
+            seed=cell.seed,
+            device=self.plan.compute.device,
+            threads=torch.get_num_threads(),
+            work=claim.checkpoint_folder,
+            plugins=self.plan.request.plugins,
+        )
+        result = methods.load(cell.method).run(job, self.emit, claim.check)
+        began = time.monotonic()
+        evaluation = evaluate_label_maps(
+            result.predictions,
+            tests,
+            cases,
+            found.task,
+            settings.evaluate,
+            planned.title,
+            self.emit,
+            settings.example_slices,
+        )
+        claim.check()
+        seconds = result.train_seconds + result.other_seconds + time.monotonic() - began
+        return record_own_cell(
+            self.plan, planned, job, result, evaluation, started, seconds, self.store
+        )
+
     def _cell(self, planned: PlannedCell, claim: Claim) -> str:
+        if planned.own_training:
+            return self._own(planned, claim)
         from medssl_bench.record import utc_now
         from medssl_bench.recording import record_cell
-        from medssl_bench.stages.evaluate import evaluate
         from medssl_bench.stages.finetune import FinetuneJob, finetune
 
         start_peak(self.plan.compute.device)
@@ -321,6 +374,7 @@ class Worker:
             settings=settings.finetune,
             evaluation=settings.evaluate,
             select=settings.select,
+            truth=found.truth,
         )
         tuned = finetune(
             job,
@@ -334,17 +388,29 @@ class Worker:
             settings.checkpoint_minutes * 60,
         )
         trained = time.monotonic() - began
-        result = evaluate(
-            tuned.model,
-            tests,
-            found.task,
-            job.crop,
-            settings.evaluate,
-            self.plan.compute.fabric(),
-            planned.title,
-            self.emit,
-            settings.example_slices,
-        )
+        result = self._evaluate(job, tuned.model, tests)
         claim.check()
         seconds = tuned.seconds + (time.monotonic() - began - trained)
         return record_cell(self.plan, planned, tuned, result, started, seconds, self.store)
+
+    def _evaluate(
+        self, job: FinetuneJob, model: torch.nn.Module, tests: Sequence[Prepared]
+    ) -> Evaluation:
+        """Measure the test cases of a task by what it asks for."""
+        from medssl_bench.stages.classify import classify
+        from medssl_bench.stages.evaluate import evaluate
+
+        settings, fabric = self.plan.settings, self.plan.compute.fabric()
+        if job.task.classifies:
+            return classify(model, tests, job.truth, job.task, fabric, job.title, self.emit)
+        return evaluate(
+            model,
+            tests,
+            job.task,
+            job.crop,
+            settings.evaluate,
+            fabric,
+            job.title,
+            self.emit,
+            settings.example_slices,
+        )

@@ -8,9 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from medssl_bench.errors import BenchError
 
 if TYPE_CHECKING:
     from medssl_bench.data.volume import Source
@@ -20,7 +30,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Case:
-    """One subject's aligned volumes: channel -> source, and the label where there is one."""
+    """One subject's aligned volumes: channel -> source, and the label or class where known."""
 
     id: str
     images: Mapping[str, Source]
@@ -28,6 +38,8 @@ class Case:
     patient: str = ""
     pool: Literal["train", "test"] = "train"
     info: Mapping[str, str] = field(default_factory=dict)
+    class_id: int | None = None
+    """Of the whole case, in a classification task, whose cases have no label volume."""
 
     @property
     def group(self) -> str:
@@ -49,16 +61,46 @@ class Intensity(BaseModel):
 
 
 class Preprocessing(BaseModel):
-    """Orientation is always RAS; spacing in mm (None keeps each scan's own)."""
+    """Orientation is always RAS; spacing in mm (None keeps each scan's own).
+
+    ``shape`` gives every case one working grid instead, whatever its extent (papers 001 and 003
+    classify volumes so); spacing is None then.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     spacing: Triple | None = (1.5, 1.5, 2.0)
     intensity: Intensity = Intensity()
     version: int = 1
+    shape: tuple[int, int, int] | None = None
+    """Working grid in voxels (R, A, S)."""
+    grid: str | None = None
+    """The channel whose grid rules, that of the label: others are resampled onto it, linearly and
+    by physical position. None: channels that are not on one grid are refused."""
+
+    @model_validator(mode="after")
+    def _one_grid(self) -> Preprocessing:
+        if self.shape is not None and self.spacing is not None:
+            raise ValueError("give spacing or shape, not both (spacing: null beside shape)")
+        if self.shape is not None and min(self.shape) < 1:
+            raise ValueError("every side of shape is at least 1")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not asked for, so that digests are those from before there was it."""
+        values: dict[str, Any] = handler(self)
+        for name in ("shape", "grid"):
+            if values[name] is None:
+                del values[name]
+        return values
 
 
 class Task(BaseModel):
-    """A labelled dataset with classes, split, preprocessing, loss and metrics."""
+    """A labelled dataset with classes, split, preprocessing, loss and metrics.
+
+    In a classification task the classes are those of whole cases, and numbered from 0; of two, 1 is
+    the positive one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -67,7 +109,8 @@ class Task(BaseModel):
     modality: str = "CT"
     channels: tuple[str, ...] = ("image",)
     classes: dict[int, str]
-    """Foreground ids after ``remap``, consecutive from 1, to names."""
+    """Foreground ids after ``remap``, consecutive from 1, to names (or classes of cases, from 0).
+    """
     remap: dict[int, int] = Field(default_factory=dict)
     """Raw label ids that mean something else here (AMOS MRI: 14 and 15 to background)."""
     regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
@@ -75,8 +118,11 @@ class Task(BaseModel):
     may overlap (LiTS: ``liver`` is liver and tumour). Trained on are the classes."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Organ group -> targets (kept with the task; nothing shows them yet)."""
-    kind: Literal["organs", "tumour"] = "organs"
-    """``organs``: Dice+CE, softmax. ``tumour``: Dice+BCE, tumour:background crops 1:1."""
+    kind: Literal["organs", "tumour", "classification"] = "organs"
+    """``organs``: Dice+CE, softmax. ``tumour``: Dice+BCE, tumour:background crops 1:1.
+    ``classification``: CE, each case has one class; its crop is the task's own."""
+    balanced: bool = False
+    """In classification, training meets every class equally often."""
     preprocessing: Preprocessing = Preprocessing()
     crop: tuple[int, int, int] = (96, 96, 96)
     licence: str = "unknown"
@@ -86,6 +132,8 @@ class Task(BaseModel):
     """False for tasks that are generated (phantoms)."""
     expected: dict[Literal["train", "test"], int] = Field(default_factory=dict)
     """Cases of the whole release; a smaller tree is accepted and reported as found/expected."""
+    left_out: dict[str, str] = Field(default_factory=dict, exclude=True)
+    """Cases of the release that are not used -> why."""
 
     @field_validator("classes")
     @classmethod
@@ -108,6 +156,23 @@ class Task(BaseModel):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _classes_of_cases(self) -> Task:
+        if not self.classifies:
+            if self.balanced:
+                raise ValueError("balanced: for classification tasks only")
+            return self
+        if sorted(self.classes) != list(range(len(self.classes))) or len(self.classes) < 2:
+            raise ValueError("classes: two or more, numbered from 0 without a gap")
+        if self.remap or self.regions or "all" in self.classes.values():
+            raise ValueError("a classification task has no remap, no regions and no class 'all'")
+        return self
+
+    @property
+    def classifies(self) -> bool:
+        """Whether whole cases are classified; else they are segmented."""
+        return self.kind == "classification"
+
     @property
     def targets(self) -> dict[str, tuple[int, ...]]:
         """What is measured: name -> class ids; the regions, or else each class."""
@@ -121,6 +186,18 @@ class Task(BaseModel):
         """Return the folder tree expected below ``--data``, as text."""
         return ""
 
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write a few made-up cases in the official layout (or the one named ``tree``).
+
+        Returns the files.
+
+        Raises:
+            BenchError: Nothing is written for this task, no such tree, or a file is in the way.
+        """
+        raise BenchError(
+            f"{self.name}: no layout to write; `bench data synth` knows published datasets"
+        )
+
 
 class Corpus(BaseModel):
     """An unlabelled pretraining set; ``cases`` have one channel per modality and no label."""
@@ -132,8 +209,47 @@ class Corpus(BaseModel):
     preprocessing: dict[str, Preprocessing]
     """Per modality; paper 004's CT corpus: 1.5x1.5x2 mm, clip [-500, 500] HU."""
     licence: str = "unknown"
+    access: str = ""
+    """Where the data can be had, in one line."""
     needs_data: bool = True
 
+    @property
+    def expected(self) -> int | None:
+        """Cases of the whole release, where that is known."""
+        return None
+
     def cases(self, root: Path | None) -> list[Case]:
-        """List every volume below ``root``; raises DataError."""
+        """List every case below ``root``, with all of its modalities; raises DataError."""
         raise NotImplementedError
+
+    def tree(self) -> str:
+        """Return the folder tree expected below ``--data``, as text."""
+        return ""
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write a few made-up cases in the official layout (or the one named ``tree``).
+
+        Returns the files.
+
+        Raises:
+            BenchError: Nothing is written for this corpus, no such tree, or a file is in the way.
+        """
+        raise BenchError(f"{self.name}: no layout to write; see `bench list corpora`")
+
+    def resampled(self, modality: str) -> Corpus:
+        """Return the corpus with the modalities of a case resampled onto the grid of one of them.
+
+        Raises:
+            BenchError: The corpus has no such modality.
+        """
+        if modality not in self.preprocessing:
+            raise BenchError(
+                f"corpus {self.name}:{modality}: no modality {modality!r}; it has"
+                f" {', '.join(self.preprocessing)}"
+            )
+        rules = {
+            name: rule.model_copy(update={"grid": modality})
+            for name, rule in self.preprocessing.items()
+        }
+        name = f"{self.name}:{modality}"
+        return self.model_copy(update={"name": name, "preprocessing": rules})

@@ -159,7 +159,8 @@ def _copy_record(client: Any, experiment: str, store: Store, record: Any) -> Non
 
     cell = record.cell
     name = f"{cell.method} {cell.task} {cell.shots} draw {cell.draw} seed {cell.seed}"
-    params = {**cell.model_dump(), **_flat(record.settings["finetune"], "finetune.")}
+    trained = "own_training" if "own_training" in record.settings else "finetune"
+    params = {**cell.model_dump(), **_flat(record.settings[trained], f"{trained}.")}
     params["profile"] = record.profile
     figures = {
         f"{target}.{metric}": value

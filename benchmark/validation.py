@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
 from medssl_bench.errors import BenchError, DataError
 
 if TYPE_CHECKING:
@@ -24,6 +22,9 @@ if TYPE_CHECKING:
 
 AFFINE_TOLERANCE_MM = 0.1
 """Farthest a corner of the label may lie from the image's before it is worth a warning."""
+
+ENOUGH_COVERED = 0.5
+"""Share of the ruling grid below which a channel resampled onto it is worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
     An error: a file that is missing or whose header cannot be read, a
     channel the task needs and the case lacks, channels or a label of another shape. A warning:
     geometry of channel or label that differs from the first channel's by more than 0.1 mm (the
-    image's is used).
+    image's is used). Where others are resampled onto the grid of one channel, only the label is
+    compared with it; a channel that does not reach it is an error, one that covers less than half
+    of it a warning.
     """
-    channels: tuple[str, ...] = getattr(task, "channels", ())
     workers = min(16, 4 * (os.cpu_count() or 1))
     with ThreadPoolExecutor(workers, thread_name_prefix="headers") as pool:
-        found = pool.map(lambda case: _check_case(case, channels), cases)
+        found = pool.map(lambda case: _check_case(case, task), cases)
         return [finding for findings in found for finding in findings]
 
 
@@ -66,13 +68,22 @@ def raise_errors(findings: Sequence[Finding], task: str) -> list[Finding]:
     return [finding for finding in findings if finding.level == "warning"]
 
 
-def _check_case(case: Case, channels: tuple[str, ...]) -> list[Finding]:
+def _check_case(case: Case, owner: Task | Corpus) -> list[Finding]:
+    from medssl_bench.preparation import rules
+    from medssl_bench.task import Task
+
+    try:
+        rule, words = rules(owner, case)
+    except DataError as error:
+        return [Finding("error", case.id, "", str(error))]
     findings = [
         Finding("error", case.id, channel, f"channel {channel!r} is missing")
-        for channel in channels
+        for channel in words["channels"]
         if channel not in case.images
     ]
     parts: dict[str, Source] = dict(case.images)
+    if rule.grid in parts:
+        parts = {rule.grid: parts[rule.grid]} | parts
     if case.label is not None:
         parts["label"] = case.label
     first: tuple[str, Header] | None = None
@@ -86,21 +97,26 @@ def _check_case(case: Case, channels: tuple[str, ...]) -> list[Finding]:
             continue
         if first is None:
             first = name, header
+        elif rule.grid is not None and name != "label":
+            findings += _check_reach(case.id, file, name, header, *first)
         else:
-            findings += _compare(case.id, file, name, header, *first)
+            asked = f"`grid: {first[0]}`" if isinstance(owner, Task) else f"{owner.name}:{first[0]}"
+            findings += _compare(case.id, file, name, header, *first, asked)
     return findings
 
 
 def _compare(
-    case: str, file: str, name: str, header: Header, first_name: str, first: Header
+    case: str, file: str, name: str, header: Header, first_name: str, first: Header, asked: str
 ) -> list[Finding]:
+    from medssl_bench.data.regrid import corner_distance
+
     if header.shape != first.shape:
         message = (
             f"{name} has shape {_times(header.shape)}, {first_name} has {_times(first.shape)};"
-            f" export them on one grid"
+            f" export them on one grid, or ask for a grid: {asked} (docs/add-a-task.md)"
         )
         return [Finding("error", case, file, message)]
-    apart = _corner_distance(header, first)
+    apart = corner_distance(header, first)
     if apart > AFFINE_TOLERANCE_MM:
         message = (
             f"the affines of {name} and {first_name} differ by up to {apart:.1f} mm;"
@@ -110,12 +126,19 @@ def _compare(
     return []
 
 
-def _corner_distance(one: Header, other: Header) -> float:
-    """Return the largest distance in mm between where two affines put the grid's corners."""
-    ends = [(0, side - 1) for side in one.shape]
-    corners = np.array([(x, y, z, 1) for x in ends[0] for y in ends[1] for z in ends[2]])
-    shift = corners @ (one.affine - other.affine).T
-    return float(np.linalg.norm(shift[:, :3], axis=1).max())
+def _check_reach(
+    case: str, file: str, name: str, header: Header, first_name: str, first: Header
+) -> list[Finding]:
+    """See how much of the ruling grid a channel covers that is to be resampled onto it."""
+    from medssl_bench.data.regrid import coverage
+
+    share = coverage(first, header)
+    if share >= ENOUGH_COVERED:
+        return []
+    if share == 0:
+        message = f"{name} lies nowhere on the grid of {first_name}: are they of one scan?"
+        return [Finding("error", case, file, message)]
+    return [Finding("warning", case, file, f"{name} covers {share:.0%} of {first_name}'s grid")]
 
 
 def _times(shape: tuple[int, int, int]) -> str:

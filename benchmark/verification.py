@@ -1,4 +1,4 @@
-"""Reading every voxel of a task's data before it is used: ``bench data verify``."""
+"""Reading every voxel of a task or corpus before it is used: ``bench data verify``."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from medssl_bench.corpus_inventory import take_corpus_stock
 from medssl_bench.errors import DataError
 from medssl_bench.inventory import take_stock
 from medssl_bench.parallel import in_processes, workers_for
 from medssl_bench.progress import Emit, Event
+from medssl_bench.task import Corpus
 from medssl_bench.validation import Finding, name_of
 
 if TYPE_CHECKING:
+    from medssl_bench.corpus_inventory import CorpusStock
     from medssl_bench.data.volume import Source
     from medssl_bench.inventory import Stock
     from medssl_bench.task import Case, Task
@@ -33,16 +36,20 @@ class Look:
 
 
 def verify(
-    task: Task, data: Mapping[str, Path], emit: Emit, plugins: Sequence[Path] = ()
-) -> tuple[Stock, list[Finding]]:
-    """Look for a task's cases and read all of them, in parallel; returns what is wrong.
+    task: Task | Corpus, data: Mapping[str, Path], emit: Emit, plugins: Sequence[Path] = ()
+) -> tuple[Stock | CorpusStock, list[Finding]]:
+    """Look for the cases of a task or corpus and read all, in parallel; returns what is wrong.
 
     Errors: whatever stops a run, as headers that cannot be read or disagree, truncated or damaged
     files, voxels that are not finite, constant images, labels with unknown ids or fractions, the
     same image on both sides of the split. Warnings: an affine of the label that differs, the same
     image twice on one side. Notes: labels without foreground, which is no fault.
     """
-    stock = take_stock(task, data)
+    stock: Stock | CorpusStock
+    if isinstance(task, Corpus):
+        stock = take_corpus_stock(task, data)
+    else:
+        stock = take_stock(task, data)
     if not stock.found:
         missing = Finding("error", task.name, str(stock.folder or ""), stock.reason)
         return stock, [missing]
@@ -65,12 +72,15 @@ def verify(
     return stock, sorted(findings, key=lambda finding: order.get(finding.case, -1))
 
 
-def look_at(case: Case, task: Task) -> Look:
+def look_at(case: Case, task: Task | Corpus) -> Look:
     """Read a case's images and label whole."""
     from medssl_bench.data.labels import class_ids
     from medssl_bench.data.orientation import to_ras
     from medssl_bench.data.preprocess import scale_intensity
+    from medssl_bench.data.regrid import on_grid
+    from medssl_bench.preparation import rules
 
+    rule, words = rules(task, case)
     findings: list[Finding] = []
     prints: dict[str, str] = {}
 
@@ -80,7 +90,8 @@ def look_at(case: Case, task: Task) -> Look:
 
     for channel, source in case.images.items():
         try:
-            values = np.ascontiguousarray(to_ras(source.read()).array)
+            volume = source.read()
+            values = np.ascontiguousarray(to_ras(volume).array)
         except DataError as error:
             note("error", source, str(error))
             continue
@@ -88,14 +99,15 @@ def look_at(case: Case, task: Task) -> Look:
             note("error", source, f"every voxel is {values.flat[0]:g}: there is no image")
             continue
         try:
-            scale_intensity(values, task.preprocessing.intensity)
+            placed = on_grid(volume, case, channel, rule)
+            scale_intensity(placed.array, rule.intensity)
         except DataError as error:
             note("error", source, str(error))
         whole = values.astype(np.float32, copy=False)
         prints[channel] = hashlib.sha256(repr(whole.shape).encode() + whole.tobytes()).hexdigest()
     if case.label is not None:
         try:
-            label = class_ids(case.label.read().array, task.remap, task.classes)
+            label = class_ids(case.label.read().array, words["remap"], words["classes"])
         except DataError as error:
             note("error", case.label, str(error))
         else:

@@ -78,20 +78,22 @@ def load_workspace(folder: Path | None = None) -> Workspace:
 
 
 def parse_data(
-    words: Iterable[str], known: Mapping[str, Path], tasks: Iterable[str]
+    words: Iterable[str], known: Mapping[str, Path], names: Iterable[str]
 ) -> dict[str, Path]:
-    """Add ``--data DIR`` and ``--data task=DIR`` to the known folders.
+    """Add ``--data DIR`` and ``--data NAME=DIR`` to the known folders.
 
     Raises:
-        BenchError: a folder that does not exist, or a task that is not among ``tasks``.
+        BenchError: a folder that does not exist, or a name that is not among ``names``.
     """
-    found, names = dict(known), set(tasks)
+    found, known_names = dict(known), set(names)
     for word in words:
         name, equals, folder = word.partition("=")
         if not equals or Path(word).expanduser().is_dir():
             name, folder = "", word
-        elif name not in names:
-            raise BenchError(f"--data {word}: unknown task {name!r}.{did_you_mean(name, names)}")
+        elif name not in known_names:
+            raise BenchError(
+                f"--data {word}: unknown task or corpus {name!r}.{did_you_mean(name, known_names)}"
+            )
         path = Path(folder).expanduser()
         if not folder or not path.is_dir():
             raise BenchError(f"--data {word}: no such folder")

@@ -45,6 +45,7 @@ NEEDS: dict[str, Callable[[Any], str]] = {
     "min_batch": lambda scans: f"{scans} scans a step or more" if scans > 1 else "",
     "trains": lambda _: "",
     "file": lambda wanted: "a file with the weights" if wanted else "",
+    "own_training": lambda wanted: "to be named, for it trains by itself" if wanted else "",
 }
 """What each field of ``Requires`` asks for, in words; empty where that is nothing."""
 

@@ -14,6 +14,7 @@ def _requires(
     min_batch: int = 1,
     trains: bool = True,
     file: bool = False,
+    own_training: bool = False,
 ) -> dict[str, int | bool]:
     """Return the fields of :class:`medssl_bench.method.Requires` as plain data."""
     return {
@@ -23,6 +24,7 @@ def _requires(
         "min_batch": min_batch,
         "trains": trains,
         "file": file,
+        "own_training": own_training,
     }
 
 
@@ -159,5 +161,17 @@ METHODS: dict[str, Entry] = {
             "requires": _requires(trains=False, file=True),
         },
         argument="FILE",
+    ),
+    "nnunet": Entry(
+        "medssl_bench.methods.nnunet:NNUNet",
+        "nnU-Net as its users run it: its own plan, network, training and inference",
+        {
+            "family": "supervised",
+            "reference": "Isensee et al., nnU-Net, Nature Methods 18, 2021 (arXiv:1904.08128)",
+            "version": 1,
+            "views": 1,
+            "requires": _requires(trains=False, own_training=True),
+        },
+        named_only=True,
     ),
 }

@@ -91,6 +91,19 @@ TASKS: dict[str, Entry] = {
             "needs_data": False,
         },
     ),
+    "phantom_fluid": Entry(
+        "medssl_bench.tasks.phantom_fluid:phantom_fluid",
+        "Procedural abdominal CT with free fluid or without; nothing to download",
+        {
+            "family": "phantom",
+            "modality": "CT",
+            "kind": "classification",
+            "classes": ["healthy", "ascites"],
+            "train": 40,
+            "test": 40,
+            "needs_data": False,
+        },
+    ),
     "amos_ct": Entry(
         "medssl_bench.tasks.amos:AMOS_CT",
         "Abdominal organs of AMOS 2022 on CT; train = Tr, test = Va",
@@ -152,6 +165,16 @@ TASKS: dict[str, Entry] = {
         "Vestibular schwannoma on T2; test = subjects from 202 on",
         "MR", "tumour", ["tumour"], 196, 46, family="vs",
     ),
+    "lung_ct": _release(
+        "lung_ct:LUNG_CT",
+        "Primary lung tumours of NSCLC-Radiomics on CT; 43 of its 420 patients tested",
+        "CT", "tumour", ["tumour"], 377, 43,
+    ),
+    "lung_ct_all": _release(
+        "lung_ct:LUNG_CT_ALL",
+        "All contoured lung tumours of NSCLC-Radiomics on CT; 43 of its 420 patients tested",
+        "CT", "tumour", ["tumour"], 377, 43, family="lung_ct",
+    ),
     "lung_mri": _release(
         "lung_mri:LUNG_MRI",
         "Lung tumours on T2-weighted MRI of one's own, the task of paper 004; 21 % tested",
@@ -171,6 +194,41 @@ TASKS: dict[str, Entry] = {
         "brain_tumour:UPENN_GBM",
         "Glioblastoma of UPENN-GBM on four MR contrasts, manual labels; 30 % tested",
         "MR", "organs", _BRAIN_TUMOUR, family="brats",
+    ),
+    "isles22": _release(
+        "isles:ISLES22",
+        "Stroke lesions of ISLES 2022 on DWI, ADC and FLAIR; test = paper 003's 36",
+        "MR", "tumour", ["lesion"], 202, 36,
+    ),
+    "mrbrains13": _release(
+        "mrbrains:MRBRAINS13",
+        "Brain tissue of MRBrainS13 on T1, T1-IR and FLAIR; 15 tested, or 2 of the 5",
+        "MR", "organs", ["csf", "grey_matter", "white_matter"], 5, 15,
+    ),
+    "brats2018_cls": _release(
+        "brain_grade:BRATS2018_CLS",
+        "High- against low-grade glioma of BraTS 2018 on four MR contrasts; 30 % tested",
+        "MR", "classification", ["LGG", "HGG"], 199, 86, family="brats",
+    ),
+    "adni": _release(
+        "adni:ADNI",
+        "Mild cognitive impairment (ADNI) on T1-weighted MR of the head; 30 % tested",
+        "MR", "classification", ["NC", "MCI"],
+    ),
+    "adhd200": _release(
+        "psychiatry:ADHD200",
+        "Attention deficit (ADHD-200) on T1-weighted MR of the head; 30 % tested",
+        "MR", "classification", ["control", "adhd"], family="adhd200",
+    ),
+    "abide1": _release(
+        "psychiatry:ABIDE1",
+        "Autism (ABIDE I) on T1-weighted MR of the head; 30 % tested",
+        "MR", "classification", ["control", "autism"], family="abide1",
+    ),
+    "ricord": _release(
+        "ricord:RICORD",
+        "COVID-19 (MIDRC-RICORD 1A against 1B) on chest CT; 30 % of patients tested",
+        "CT", "classification", ["negative", "positive"],
     ),
 }  # fmt: skip
 

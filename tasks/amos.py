@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from medssl_bench.data.reading import FileSource
-from medssl_bench.errors import DataError
+from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Intensity, Preprocessing, Task
 
 ORGANS = {
@@ -106,6 +106,38 @@ class Amos(Task):
                 )
             name = image.name.removesuffix(".gz").removesuffix(".nii")
             yield Case(name, {"image": FileSource(image)}, FileSource(label), name, pool)
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write both modalities with ``dataset.json``, and what is passed over.
+
+        That is number 500, which is of neither modality, the unlabelled CT from 5000 on, ``Ts``
+        without labels, and MRI in which ids 14 and 15 stray.
+        """
+        from medssl_bench.data.synthetic import draw_bodies, make_way, save_volume, stored_affine
+
+        if tree is not None:
+            raise BenchError(f"{self.name}: no tree {tree!r}; there is one alone")
+        affine = stored_affine("LAS")
+        files = []
+        listed: dict[str, list[dict[str, str]]] = {key: [] for _, key in POOLS.values()}
+        for suffix, key, numbers in (
+            ("Tr", "training", (1, 2, 4, 500, 507, 508, 510)),
+            ("Va", "validation", (8, 13, 555, 556)),
+            ("Ts", "test", (3, 5000)),
+        ):
+            for number in numbers:
+                name = f"amos_{number:04d}.nii.gz"
+                images, label = draw_bodies(
+                    ("amos", str(number)), ["image"], [*ORGANS], ct=not 500 < number <= 600
+                )
+                files.append(save_volume(out / f"images{suffix}" / name, images["image"], affine))
+                listed.setdefault(key, []).append({"image": f"./images{suffix}/{name}"})
+                if suffix != "Ts":
+                    files.append(save_volume(out / f"labels{suffix}" / name, label, affine))
+        make_way(out / "dataset.json")
+        labels = {"0": "background", **{str(number): name for number, name in ORGANS.items()}}
+        (out / "dataset.json").write_text(json.dumps({"labels": labels, **listed}, indent=1))
+        return [*files, out / "dataset.json"]
 
     def tree(self) -> str:
         """Return the official layout."""

@@ -42,6 +42,8 @@ class TaskFile(BaseModel):
     spacing: Triple | None = (1.5, 1.5, 2.0)
     crop: tuple[int, int, int] = (96, 96, 96)
     intensity: Intensity
+    grid: str | None = None
+    """Channel onto whose grid, which is the label's, the others are resampled."""
     kind: Literal["organs", "tumour"] = "organs"
     loss: Literal["dice_ce", "dice_bce"] | None = None
     """Another way to say ``kind``: organs learn by Dice+CE, tumours by Dice+BCE."""
@@ -106,6 +108,9 @@ class TaskFile(BaseModel):
                     raise ValueError(f"{word}: {part!r} is no {what}.{near}")
         if isinstance(self.images, dict) and self.channels is not None:
             raise ValueError("channels: left out where images names the channels itself")
+        if self.grid is not None and self.grid not in self.channel_names:
+            near = did_you_mean(self.grid, self.channel_names)
+            raise ValueError(f"grid: {self.grid!r} is no channel.{near}")
         return self
 
     @property
@@ -209,7 +214,9 @@ def read_task(path: Path) -> CustomTask:
         name: tuple(dict.fromkeys(p if isinstance(p, int) else ids[p] for p in parts))
         for name, parts in layout.regions.items()
     }
-    preprocessing = Preprocessing(spacing=layout.spacing, intensity=layout.intensity)
+    preprocessing = Preprocessing(
+        spacing=layout.spacing, intensity=layout.intensity, grid=layout.grid
+    )
     return CustomTask(
         **shared,
         regions=regions,

@@ -15,13 +15,14 @@ def stem(name: str) -> str:
     return name[: -len(max(endings, key=len))] if endings else name
 
 
-def list_volumes(base: Path, where: str) -> dict[str, Path]:
+def list_volumes(base: Path, where: str, *, any_case: bool = False) -> dict[str, Path]:
     """Return id -> path for a folder or a pattern, relative to ``base`` unless absolute.
 
     In a folder, an id is a file's name without its ending (for DICOM, the name of the series'
     folder). In a pattern (``*``, ``?``, ``**``), it is what ``{id}`` stands for, else the first
     part of the path that has a wildcard: ``*/ct.nii.gz`` gives ``case1`` for ``case1/ct.nii.gz``.
-    Names that begin with a dot are ignored.
+    Names that begin with a dot are ignored. With ``any_case``, letters of a pattern may be large or
+    small.
 
     Raises:
         DataError: two volumes have one id.
@@ -30,7 +31,7 @@ def list_volumes(base: Path, where: str) -> dict[str, Path]:
     if folder.is_dir():
         pairs = [(stem(path.name), path) for path in find_volumes(folder)]
     else:
-        pairs = _match(base, where)
+        pairs = _match(base, where, any_case)
     found: dict[str, Path] = {}
     for name, path in sorted(pairs):
         if name in found:
@@ -42,16 +43,18 @@ def list_volumes(base: Path, where: str) -> dict[str, Path]:
     return found
 
 
-def _match(base: Path, pattern: str) -> list[tuple[str, Path]]:
+def _match(base: Path, pattern: str, any_case: bool) -> list[tuple[str, Path]]:
     if Path(pattern).is_absolute():
         base = Path(Path(pattern).anchor)
         pattern = Path(pattern).relative_to(base).as_posix()
     wild = pattern.replace("[", "[[]").replace("{id}", "*")
+    if any_case:
+        wild = re.sub("[A-Za-z]", lambda letter: f"[{letter[0].lower()}{letter[0].upper()}]", wild)
     paths = [path for path in base.glob(wild) if not _is_hidden(path.relative_to(base))]
     if pattern.endswith("*"):  # which also finds what a download left: .part, .md5
         paths = [p for p in paths if p.is_dir() or p.name.lower().endswith(EXTENSIONS)]
     if "{id}" in pattern:
-        wanted = expression(pattern)
+        wanted = re.compile(expression(pattern).pattern, re.IGNORECASE if any_case else 0)
         matches = ((wanted.fullmatch(path.relative_to(base).as_posix()), path) for path in paths)
         return [(match["id"], path) for match, path in matches if match]
     parts = Path(pattern).parts

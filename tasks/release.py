@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from medssl_bench.data.reading import FileSource
+from medssl_bench.data.volume import Source
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Task
+from medssl_bench.tasks.dicom_tree import DicomTree
 from medssl_bench.tasks.layout import first_group, list_volumes
 from medssl_bench.tasks.split import FromNumber, Rounded, Split
 
@@ -20,11 +23,23 @@ class Tree(BaseModel):
     name: str
     images: dict[str, str]
     """Channel -> pattern of its files."""
-    label: str
+    label: str = ""
+    """Empty where volumes have no label files, but are classified whole."""
     shown: str
     """The tree as a user sees it."""
     ending: str = ".nii.gz"
     """What the files end in where a pattern says ``.nii*``."""
+    any_case: bool = False
+    """Whether letters of the patterns may be large or small."""
+
+    @property
+    def places(self) -> dict[str, str]:
+        """Channel -> what is expected of it."""
+        return self.images
+
+    def expected(self, base: Path, what: str) -> str:
+        """Return where that is expected, in words."""
+        return str(base / what)
 
 
 class Samples(BaseModel):
@@ -35,12 +50,14 @@ class Samples(BaseModel):
     """What stands for ``{id}``."""
     codes: tuple[str, ...] = ("RAS",)
     """Axis codes in which volumes are stored, in turns."""
+    apart: tuple[str, ...] = ()
+    """Channels that lie on a grid of their own, oblique to that of the others."""
 
 
 class Release(Task):
     """A labelled dataset in its official layout, or in one of several."""
 
-    trees: tuple[Tree, ...] = Field(exclude=True)
+    trees: tuple[Tree | DicomTree, ...] = Field(exclude=True)
     """Tried in order; the first that holds an image is taken."""
     samples: Samples = Field(Samples(), exclude=True)
     folders: tuple[str, ...] = Field((), exclude=True)
@@ -60,28 +77,28 @@ class Release(Task):
             DataError: No tree, a case without a channel or label, or a side without cases.
         """
         base, tree = self._find(root)
-        images = {name: self._list(base, pattern) for name, pattern in tree.images.items()}
-        labels = self._list(base, tree.label)
+        images, labels = self._sources(base, tree)
         every = {*labels} if self.only_labelled else {*labels}.union(*images.values())
+        every -= {*self.left_out}
         for number in sorted(every):
             for name, found in images.items():
                 if number not in found:
                     raise DataError(
-                        f"{self.name}: {number} has no {name}, expected {base / tree.images[name]};"
-                        " unpack it completely"
+                        f"{self.name}: {number} has no {name}, expected"
+                        f" {tree.expected(base, tree.places[name])}; unpack it completely"
                     )
             if number not in labels:
                 image = images[self.channels[0]][number]
                 raise DataError(
-                    f"{self.name}: {image} has no label, expected {base / tree.label};"
-                    " unpack the labels completely"
+                    f"{self.name}: {image} has no label, expected"
+                    f" {tree.expected(base, tree.label)}; unpack the labels completely"
                 )
-        patients = {number: first_group(self.patient, number) for number in sorted(labels)}
+        patients = {number: first_group(self.patient, number) for number in sorted(every)}
         return [
             Case(
                 number,
-                {name: FileSource(images[name][number]) for name in self.channels},
-                FileSource(labels[number]),
+                {name: images[name][number] for name in self.channels},
+                labels[number],
                 patients[number],
                 pool,
                 {"tree": tree.name},
@@ -89,29 +106,61 @@ class Release(Task):
             for number, pool in self.split.pools(patients).items()
         ]
 
-    def _find(self, root: Path | None) -> tuple[Path, Tree]:
+    def _sources(
+        self, base: Path, tree: Tree | DicomTree
+    ) -> tuple[dict[str, dict[str, Source]], dict[str, Source]]:
+        """Return the images by channel and id, and the labels by id."""
+        if isinstance(tree, DicomTree):
+            try:
+                scans, drawn = tree.found(base)
+            except DataError as error:
+                raise DataError(f"{self.name}: {error}") from None
+            return {self.channels[0]: self._named(scans)}, self._named(drawn)
+        images: dict[str, dict[str, Source]] = {
+            name: {case: FileSource(path) for case, path in self._list(base, tree, where).items()}
+            for name, where in tree.images.items()
+        }
+        labels = self._list(base, tree, tree.label)
+        return images, {case: FileSource(path) for case, path in labels.items()}
+
+    def _named(self, found: Mapping[str, Source]) -> dict[str, Source]:
+        """Put cases' ids for what ``{id}`` stood for."""
+        return {self.case.replace("{id}", number): source for number, source in found.items()}
+
+    def _find(self, root: Path | None) -> tuple[Path, Tree | DicomTree]:
         """Return the folder and the tree that lies in it."""
         if root is None:
             raise DataError(
                 f"{self.name}: no data folder given; use --data DIR or BENCH_DATA, with what is"
                 f" had from {self.access}; see `bench data status {self.name}`"
             )
-        wanted = {name.lower() for name in (*self.folders, self.name)}
-        inside = sorted(root.iterdir()) if root.is_dir() else []
-        named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
-        for base in (*named, root):
+        for base in self.bases(root):
             for tree in self.trees:
-                if any(self._list(base, pattern) for pattern in tree.images.values()):
+                found = (
+                    tree.is_in(base) if isinstance(tree, DicomTree) else self.holds(base, tree)
+                )
+                if found:
                     return base, tree
-        patterns = " or ".join(next(iter(tree.images.values())) for tree in self.trees)
+        patterns = " or ".join(next(iter(tree.places.values())) for tree in self.trees)
         raise DataError(
             f"{self.name}: no cases in {root}; expected {patterns} there, from {self.access};"
             f" see `bench data status {self.name}`"
         )
 
-    def _list(self, base: Path, pattern: str) -> dict[str, Path]:
+    def bases(self, root: Path) -> list[Path]:
+        """Return the folders that may hold the tree, the one given last."""
+        wanted = {name.lower() for name in (*self.folders, self.name)}
+        inside = sorted(root.iterdir()) if root.is_dir() else []
+        named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
+        return [*named, root]
+
+    def holds(self, base: Path, tree: Tree) -> bool:
+        """Tell whether any image lies in ``base`` where the tree has them."""
+        return any(self._list(base, tree, pattern) for pattern in tree.images.values())
+
+    def _list(self, base: Path, tree: Tree, pattern: str) -> dict[str, Path]:
         try:
-            found = list_volumes(base, pattern)
+            found = list_volumes(base, pattern, any_case=tree.any_case)
         except DataError as error:
             pair = str(error).partition(" have the same id")[0]
             raise DataError(
@@ -122,6 +171,12 @@ class Release(Task):
     def tree(self) -> str:
         """Return every layout that is known."""
         return "\nor\n".join(tree.shown for tree in self.trees)
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write made-up cases below ``out``, in the first tree or the one named."""
+        from medssl_bench.data.synthetic import synthesise
+
+        return synthesise(self, out, tree)
 
     def paths(self, number: str, tree: Tree) -> tuple[dict[str, str], str]:
         """Return where a case of the id part ``number`` lies in ``tree``: its channels, its label.

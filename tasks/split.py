@@ -63,6 +63,29 @@ class Rounded(BaseModel):
         return Split(test=max(1, math.floor(count + 0.5)), seed=self.seed).pools(patients)
 
 
+class Stratified(BaseModel):
+    """Of the patients of each class, those of lowest hash are tested: a share, as in Rounded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    test: int
+    of: int
+    seed: int = 0
+
+    def pools_of(self, patients: Mapping[str, str], classes: Mapping[str, int]) -> dict[str, Pool]:
+        """Return case -> side, given case -> patient and case -> class.
+
+        A patient with cases of several classes counts for the least class id.
+        """
+        class_of: dict[str, int] = {}
+        for case, patient in patients.items():
+            class_of[patient] = min(classes[case], class_of.get(patient, classes[case]))
+        pools: dict[str, Pool] = {}
+        rule = Rounded(test=self.test, of=self.of, seed=self.seed)
+        for class_id in sorted({*class_of.values()}):
+            pools |= rule.pools({p: p for p, found in class_of.items() if found == class_id})
+        return {case: pools[patient] for case, patient in patients.items()}
+
+
 class Split(BaseModel):
     """A share or number of patients and a seed, or lists of ids (of cases or of patients)."""
 

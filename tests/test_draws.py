@@ -126,3 +126,55 @@ def test_an_empty_side_is_refused(left, missing):
 def test_a_repeated_case_is_refused():
     with pytest.raises(DataError, match="'a' is listed twice"):
         check_split([Case("a", {}), Case("a", {})], "task")
+
+
+def graded(sizes: dict[int, int], scans_per_patient: int = 1) -> list[Case]:
+    """Cases of each class, so many as ``sizes`` says; patients have one class."""
+    return [
+        Case(f"c{name}_{number}", {}, patient=f"c{name}_p{number // scans_per_patient}",
+             class_id=name)
+        for name, size in sizes.items()
+        for number in range(size)
+    ]  # fmt: skip
+
+
+def of_class(ids: tuple[str, ...], name: int) -> int:
+    return sum(1 for case in ids if case.startswith(f"c{name}_"))
+
+
+@pytest.mark.parametrize("draw", range(3))
+def test_classes_have_their_share_of_every_draw(draw):
+    cases = graded({0: 60, 1: 30, 2: 10})
+    before: set[str] = set()
+    for shots in (3, 4, 5, 10, 20, 40, 70, 100):
+        train = draw_cases(cases, str(shots), draw, "task").train
+        assert before < set(train)
+        before = set(train)
+        counts = [of_class(train, name) for name in (0, 1, 2)]
+        assert min(counts) >= 1
+        if shots >= 10:
+            assert all(
+                abs(count - shots * share) <= 1
+                for count, share in zip(counts, (0.6, 0.3, 0.1), strict=True)
+            )
+    assert draw_cases(cases, "20", draw, "task").train != draw_cases(cases, "20", 9, "task").train
+
+
+def test_one_shot_is_of_the_largest_class_and_a_rare_one_is_drawn_early():
+    cases = graded({0: 3, 1: 97})
+    assert of_class(draw_cases(cases, "1", 0, "task").train, 1) == 1
+    assert of_class(draw_cases(cases, "2", 0, "task").train, 0) == 1
+
+
+def test_stratified_draws_keep_patients_whole_and_out_of_validation():
+    cases = graded({0: 20, 1: 20}, scans_per_patient=2)
+    drawn = draw_cases(cases, "8", 0, "task", validation=4)
+    patient = {case.id: case.patient for case in cases}
+    assert not {patient[c] for c in drawn.train} & {patient[c] for c in drawn.validation}
+    assert of_class(drawn.train, 0) == of_class(drawn.train, 1) == 4
+    assert of_class(drawn.validation, 0) == of_class(drawn.validation, 1) == 2
+
+
+def test_cases_without_classes_are_drawn_as_ever():
+    drawn = draw_cases(pool(12), "5", 0, "task")
+    assert drawn.train == ("case_010", "case_002", "case_007", "case_008", "case_011")

@@ -65,7 +65,7 @@ def test_flags_come_before_the_file(tmp_path):
     [
         ("gone", "--data gone: no such folder"),
         ("amos_ct=gone", "--data amos_ct=gone: no such folder"),
-        ("amos_tc=.", "unknown task 'amos_tc'. Did you mean 'amos_ct'?"),
+        ("amos_tc=.", "unknown task or corpus 'amos_tc'. Did you mean 'amos_ct'?"),
         ("amos_ct=", "no such folder"),
         ("", "no such folder"),
     ],

@@ -109,14 +109,17 @@ def _identity(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _case_dice(results: Results) -> dict[tuple[str, str], str]:
     """Return Dice of each (cell, case): the mean over targets present in the reference."""
-    table = prepare(results.cases).assign(key=results.cases["key"])
+    cases = results.segmented
+    if cases.empty:
+        return {}
+    table = prepare(cases).assign(key=cases["key"])
     means = table.groupby(["key", "case"])["dice"].mean().dropna().reset_index()
     return {(row["key"], row["case"]): number(row["dice"], 3) for row in rows_of(means)}
 
 
 def _colours(results: Results, task: str) -> dict[str, str]:
     """Return the colours of the task's targets; a case table lists them in order of class."""
-    targets = target_order(results.cases)[task]
+    targets = target_order(results.segmented)[task]
     return {
         target: "#{:02x}{:02x}{:02x}".format(*COLOURS[index % len(COLOURS)].astype(int))
         for index, target in enumerate(targets)

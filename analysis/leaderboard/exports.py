@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from medssl_bench.analysis.classification import METRICS
+from medssl_bench.analysis.leaderboard.classification import NO_CLASS
 from medssl_bench.analysis.leaderboard.plots import Plot
 from medssl_bench.analysis.leaderboard.views import ONE_RUN
 from medssl_bench.analysis.tables import rows_of
@@ -18,30 +20,42 @@ SCHEMA_VERSION = 1
 
 
 def write_tables(
-    out: Path, board: pd.DataFrame, cases: pd.DataFrame, about: Mapping[str, Any]
+    out: Path,
+    board: pd.DataFrame,
+    cases: pd.DataFrame,
+    about: Mapping[str, Any],
+    classes: pd.DataFrame,
 ) -> None:
     """Write ``leaderboard.csv``, ``leaderboard.json`` and ``cases.csv``; missing is empty or null.
 
-    Rows of the JSON carry ``missing``: the reason of each value that is null.
+    ``classes``, the leaderboard of classification tasks, becomes ``classification.csv`` and the
+    JSON's ``classification``. Rows of the JSON carry ``missing``: the reason of each null.
     """
     board.to_csv(out / "leaderboard.csv", index=False)
+    classes.to_csv(out / "classification.csv", index=False)
     cases.to_csv(out / "cases.csv", index=False)
-    rows = [_row(row) for row in rows_of(board)]
-    document = {"schema_version": SCHEMA_VERSION, **about, "rows": rows}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        **about,
+        "rows": [_row(row, ("dice", "hd95")) for row in rows_of(board)],
+        "classification": [_row(row, METRICS) for row in rows_of(classes)],
+    }
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     (out / "leaderboard.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+def _row(row: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
     plain = {
         str(name): None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in row.items()
         if name != "gain_missing"
     }
     missing = {}
-    for name in ("dice_sd", "hd95_sd"):
-        if plain[name] is None:
-            missing[name] = ONE_RUN
+    for name in metrics:
+        if plain[name] is None and metrics is METRICS:
+            missing[name] = missing[f"{name}_sd"] = NO_CLASS
+        elif plain[f"{name}_sd"] is None:
+            missing[f"{name}_sd"] = ONE_RUN
     if row["gain_missing"]:
         missing["gain"] = row["gain_missing"]
     return {**plain, "missing": missing}

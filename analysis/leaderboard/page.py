@@ -17,8 +17,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from medssl_bench import registry
-from medssl_bench.analysis import tables
+from medssl_bench.analysis import classification, tables
 from medssl_bench.analysis.figures import inline
+from medssl_bench.analysis.leaderboard import classification as class_views
 from medssl_bench.analysis.leaderboard import exports, leaks, plots, sources, views
 from medssl_bench.analysis.leaderboard.examples import example_rows
 from medssl_bench.analysis.leaderboard.marks import SHAPES, Mark, method_marks
@@ -26,6 +27,7 @@ from medssl_bench.analysis.leaderboard.results import Results, numbers_of, read_
 
 KINDS = {
     "shots": "Dice against shots",
+    "auc": "AUC against shots",
     "loss": "Fine-tuning loss",
     "pretraining": "Pretraining loss",
 }
@@ -53,9 +55,10 @@ def write_report(
         "generated": report.generated.isoformat(timespec="seconds"),
         "definitions": dict(sources.definitions(results)),
         "aggregation": tables.__doc__,
+        "aggregation_of_classification": classification.__doc__,
         "left_out": list(left_out),
     }
-    exports.write_tables(out, report.board, results.cases, about)
+    exports.write_tables(out, report.board, results.cases, about, report.classes)
     exports.write_figures(out, report.plots)
     page = out / "index.html"
     page.write_text(render(results, report, left_out), encoding="utf-8")
@@ -67,6 +70,9 @@ class _Report:
     """All that is computed for a page."""
 
     board: pd.DataFrame
+    """Of segmentation tasks; empty where there is none."""
+    classes: pd.DataFrame
+    """Of classification tasks; empty where there is none."""
     targets: pd.DataFrame
     plots: list[plots.Plot]
     marks: Mapping[str, Mark]
@@ -74,22 +80,40 @@ class _Report:
 
     @classmethod
     def of(cls, results: Results, generated: datetime) -> _Report:
-        board = tables.leaderboard(results.cases)
-        marks = method_marks(board["method"], list(registry.methods.entries()), tables.BASELINE)
+        board, targets = _boards(results.segmented)
+        classes = (
+            classification.leaderboard(results.classified)
+            if len(results.classified)
+            else pd.DataFrame(columns=tables.ROW)
+        )
+        rows = pd.concat([board[tables.ROW], classes[tables.ROW]])
+        marks = method_marks(rows["method"], list(registry.methods.entries()), tables.BASELINE)
         histories = tables.as_words(
             results.histories, [name for name in tables.RUN if name in results.histories]
         )
+        # The loss of another training is on a scale of its own.
+        others = {digest for found in sources.own_training(results).values() for digest in found}
+        histories = histories[~histories["protocol"].isin(others)]
         figures = [
             *plots.plot_shots(board, marks),
+            *plots.plot_shots(classes, marks, "auc"),
             *plots.plot_convergence(histories, marks, "loss", "Fine-tuning loss"),
             *(
                 plot
                 for name in numbers_of(histories, "validation")
                 for plot in plots.plot_convergence(histories, marks, name, _title(name))
             ),
-            *plots.plot_pretraining(results.pretraining, board, marks),
+            *plots.plot_pretraining(results.pretraining, rows, marks),
         ]
-        return cls(board, tables.target_table(results.cases), figures, marks, generated)
+        return cls(board, classes, targets, figures, marks, generated)
+
+
+def _boards(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the leaderboard and the table of targets of the segmentation rows, if any."""
+    if cases.empty:
+        nothing = pd.DataFrame(columns=[*tables.ROW, "target"])
+        return nothing, nothing
+    return tables.leaderboard(cases), tables.target_table(cases)
 
 
 def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> str:
@@ -101,6 +125,7 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(_file),
     )
+    own = sources.own_training(results)
     script, style = _file("page.js"), _file("page.css")
     return environment.get_template("page.html").render(
         script=Markup(script),
@@ -109,11 +134,18 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         generated=report.generated.astimezone(UTC),
         facts=sources.facts(results, report.board, version("medssl-bench")),
         boards=views.leaderboard_tables(
-            report.board, report.marks, leaks.leak_values(results.records)
+            report.board,
+            report.marks,
+            leaks.leak_values(results.records),
+            {digest for found in own.values() for digest in found},
+        ),
+        own=list(own),
+        classes=class_views.board_tables(
+            report.classes, report.marks, leaks.leak_values(results.records)
         ),
         leaks=leaks.leak_lines(results.records),
         targets=views.target_tables(
-            report.targets, tables.target_order(results.cases), report.marks
+            report.targets, tables.target_order(results.segmented), report.marks
         ),
         figures=_figures(report.plots),
         examples=example_rows(results, report.marks),

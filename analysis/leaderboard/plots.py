@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 
-from medssl_bench.analysis.figures import Line, curve, dice_against_shots, loss_curves
+from medssl_bench.analysis.figures import Line, curve, loss_curves, metric_against_shots
 from medssl_bench.analysis.leaderboard.marks import DASHES, Mark, row_labels
 from medssl_bench.analysis.leaderboard.views import shots_text
 from medssl_bench.analysis.tables import IDENTITY, shots_order
@@ -23,18 +24,21 @@ class Plot:
     svg: str
 
 
-def plot_shots(board: pd.DataFrame, marks: Mapping[str, Mark]) -> list[Plot]:
-    """One figure per task: Dice against shots, a line per row of the leaderboard."""
+def plot_shots(
+    board: pd.DataFrame, marks: Mapping[str, Mark], metric: Literal["dice", "auc"] = "dice"
+) -> list[Plot]:
+    """One figure per task: a metric against shots, a line per row of the leaderboard."""
+    kind, word = ("shots", "Dice") if metric == "dice" else ("auc", "AUC")
     plots = []
     for number, (task, rows) in enumerate(board.groupby("task", sort=True)):
         shots = sorted(rows["shots"].unique(), key=shots_order)
         lines = []
         for label, mark, mine in _by_identity(rows, marks):
             mine = mine.assign(_x=mine["shots"].map(shots.index)).sort_values("_x")
-            x, y = mine["_x"].to_numpy(float), mine["dice"].to_numpy(float)
-            lines.append(Line(label, mark, x, y, mine["dice_sd"].to_numpy(float)))
-        svg = dice_against_shots(str(task), shots, lines)
-        plots.append(Plot(f"shots-{number}", "shots", str(task), svg))
+            x, y = mine["_x"].to_numpy(float), mine[metric].to_numpy(float)
+            lines.append(Line(label, mark, x, y, mine[f"{metric}_sd"].to_numpy(float)))
+        svg = metric_against_shots(str(task), shots, lines, word)
+        plots.append(Plot(f"{kind}-{number}", kind, str(task), svg))
     return plots
 
 

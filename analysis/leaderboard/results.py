@@ -10,9 +10,13 @@ from typing import Any
 
 import pandas as pd
 
+from medssl_bench.analysis.classification import is_classified
 from medssl_bench.audit.exposure import audited_later
 from medssl_bench.errors import BenchError
 from medssl_bench.store import Store
+
+ONLY = ("probability", "predicted", "true")
+"""Columns that only classification has."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,16 @@ class Results:
     def __post_init__(self) -> None:
         if not self.records or self.cases.empty:
             raise BenchError("nothing to report: no finished cell; `bench run` makes some")
+
+    @property
+    def segmented(self) -> pd.DataFrame:
+        """Rows of ``cases`` of segmentation tasks, without the columns of the others."""
+        return self.cases[~is_classified(self.cases)].drop(columns=[*ONLY], errors="ignore")
+
+    @property
+    def classified(self) -> pd.DataFrame:
+        """Rows of ``cases`` of classification tasks."""
+        return self.cases[is_classified(self.cases)]
 
 
 def numbers_of(histories: pd.DataFrame, prefix: str) -> list[str]:

@@ -127,3 +127,12 @@ def definitions(results: Results) -> list[tuple[str, str]]:
         for metric, text in record["definitions"].items()
     }
     return sorted(found)
+
+
+def own_training(results: Results) -> dict[str, list[str]]:
+    """Return method -> its protocols, of the methods that bring a training of their own."""
+    found: dict[str, set[str]] = {}
+    for record in results.records:
+        if "own_training" in record["settings"]:
+            found.setdefault(record["cell"]["method"], set()).add(record["cell"]["protocol"])
+    return {method: sorted(protocols) for method, protocols in sorted(found.items())}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from medssl_bench.analysis.tables import IDENTITY, rows_of
 
 ONE_RUN = "one run only; a spread needs at least two draws or seeds"
 NO_TARGET = "no target is present in any reference"
+OWN_TRAINING = "trained by its own protocol, which scratch does not share"
 FEW_CASES = "an interval needs at least two test cases"
 
 
@@ -62,10 +63,10 @@ def number(value: float, digits: int, signed: bool = False) -> str:
     return text.replace("-", "\u2212")
 
 
-def measured(mean: float, spread: float, digits: int) -> Value:
+def measured(mean: float, spread: float, digits: int, nothing: str = NO_TARGET) -> Value:
     """Write mean and spread; a missing spread is said to be missing."""
     if not math.isfinite(mean):
-        return Value(missing=NO_TARGET)
+        return Value(missing=nothing)
     if not math.isfinite(spread):
         return Value(number(mean, digits), mean, no_spread=ONE_RUN)
     return Value(f"{number(mean, digits)} \u00b1 {number(spread, digits)}", mean)
@@ -100,17 +101,21 @@ HINTS = {
 
 
 def leaderboard_tables(
-    board: pd.DataFrame, marks: Mapping[str, Mark], leaks: Mapping[tuple[str, str], Value]
+    board: pd.DataFrame,
+    marks: Mapping[str, Mark],
+    leaks: Mapping[tuple[str, str], Value],
+    own: Collection[str] = (),
 ) -> dict[str, list[Table]]:
     """Return the tables of each task, one for each number of shots.
 
-    ``leaks`` says of (task, pretraining) what of the test set was in the corpus.
+    ``leaks`` says of (task, pretraining) what of the test set was in the corpus; ``own`` are the
+    protocols of methods that bring a training of their own.
     """
     tables: dict[str, list[Table]] = {}
     groups = board.groupby(["task", "shots"], sort=False)
     for index, ((task, shots), rows) in enumerate(groups):
         records = rows_of(rows)
-        low, high = _range(rows)
+        low, high = gain_range(rows)
         table = Table(
             id=f"board-{index}",
             caption=f"{task}, {shots_text(str(shots))}",
@@ -122,7 +127,8 @@ def leaderboard_tables(
                     position == 0,
                     low,
                     high,
-                    leaks[str(task), one["pretraining"]],
+                    leaks,
+                    one["protocol"] in own,
                 )
                 for position, one in enumerate(records)
             ],
@@ -144,32 +150,57 @@ def shots_text(shots: str) -> str:
 
 
 def _leaderboard_row(
-    one: Mapping[str, Any], mark: Mark, best: bool, low: float, high: float, leaks: Value
+    one: Mapping[str, Any],
+    mark: Mark,
+    best: bool,
+    low: float,
+    high: float,
+    leaks: Mapping[tuple[str, str], Value],
+    own: bool,
 ) -> Row:
-    runs = int(one["n_runs"])
-    draws, seeds = int(one["n_draws"]), int(one["n_seeds"])
-    plan = (
-        f"{draws} \u00d7 {seeds}" if draws * seeds == runs else f"{runs} of {draws} \u00d7 {seeds}"
-    )
-    origin = [short(one["pretraining"])]
-    if one["corpus_size"]:
-        origin.insert(0, f"{one['corpus_size']} scans, crops {one['pretrain_crop']}")
-    if one["pretrain_seed"]:
-        origin.append(f"seed {one['pretrain_seed']}")
     cells = [
         measured(one["dice"], one["dice_sd"], 3),
-        _gain(one, low, high),
+        Value(missing=OWN_TRAINING) if own else gain(one, low, high),
         measured(one["hd95"], one["hd95_sd"], 1),
         share(one["misses"], one["present"], NO_TARGET),
         share(one["false_positives"], one["absent"], "every target is present in every reference"),
-        Value(plan, runs),
+        runs(one),
         Value(str(int(one["n_cases"])), int(one["n_cases"])),
-        Value(one["backbone"], one["backbone"]),
-        _word(one["corpus"], "not pretrained", ", ".join(origin)),
-        leaks,
-        Value(short(one["protocol"]), one["protocol"], note=one["profile"]),
+        *origin(one, leaks, own),
     ]
     return Row(one["method"], mark, cells, best)
+
+
+def runs(one: Mapping[str, Any]) -> Value:
+    """Write how many runs a row has: draws times seeds."""
+    count = int(one["n_runs"])
+    draws, seeds = int(one["n_draws"]), int(one["n_seeds"])
+    plan = f"{draws} \u00d7 {seeds}"
+    return Value(plan if draws * seeds == count else f"{count} of {plan}", count)
+
+
+def origin(
+    one: Mapping[str, Any], leaks: Mapping[tuple[str, str], Value], own: bool = False
+) -> list[Value]:
+    """Write where a row comes from: backbone, pretraining, its leaks, protocol.
+
+    ``own``: the protocol is that of one method alone.
+    """
+    words = [short(one["pretraining"])]
+    if one["corpus_size"]:
+        words.insert(0, f"{one['corpus_size']} scans, crops {one['pretrain_crop']}")
+    if one["pretrain_seed"]:
+        words.append(f"seed {one['pretrain_seed']}")
+    return [
+        Value(one["backbone"], one["backbone"]),
+        _word(one["corpus"], "not pretrained", ", ".join(words)),
+        leaks[one["task"], one["pretraining"]],
+        Value(
+            short(one["protocol"]),
+            one["protocol"],
+            note=f"{one['profile']}, its own" if own else one["profile"],
+        ),
+    ]
 
 
 def share(count: float, total: float, nothing: str) -> Value:
@@ -183,7 +214,8 @@ def _word(text: str, missing: str, note: str = "") -> Value:
     return Value(text, text, note=note) if text not in ("", "none") else Value(missing=missing)
 
 
-def _gain(one: Mapping[str, Any], low: float, high: float) -> Value:
+def gain(one: Mapping[str, Any], low: float, high: float, no_interval: str = FEW_CASES) -> Value:
+    """Write a paired gain with its interval, drawn on a scale from ``low`` to ``high``."""
     if one["gain_missing"]:
         return Value(missing=one["gain_missing"])
     draws, cases = int(one["gain_draws"]), int(one["gain_cases"])
@@ -191,14 +223,14 @@ def _gain(one: Mapping[str, Any], low: float, high: float) -> Value:
     ends = np.array([one["gain_low"], one["gain"], one["gain_high"]])
     text = number(one["gain"], 3, signed=True)
     if not np.isfinite(ends).all():
-        return Value(text, one["gain"], note=f"{n}; {FEW_CASES}")
+        return Value(text, one["gain"], note=f"{n}; {no_interval}")
     limits = f"[{number(ends[0], 3, signed=True)}, {number(ends[2], 3, signed=True)}]"
     places = (ends - low) / (high - low)
     bar = (float(places[0]), float(places[1]), float(places[2]))
     return Value(f"{text} {limits}", one["gain"], note=n, bar=bar)
 
 
-def _range(rows: pd.DataFrame) -> tuple[float, float]:
+def gain_range(rows: pd.DataFrame) -> tuple[float, float]:
     """Return the span of all intervals of a table, zero included, with a margin."""
     ends = rows[["gain", "gain_low", "gain_high"]].to_numpy(float)
     known = np.append(ends[np.isfinite(ends)], 0.0)

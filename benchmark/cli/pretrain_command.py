@@ -11,6 +11,7 @@ from medssl_bench.cli.options import planning
 EPILOG = """\b
 Examples:
   bench pretrain --methods simmim,smit --corpus folder:/scans/unlabelled
+  bench pretrain --methods smit --corpus brats2021 --data /datasets
   bench pretrain --methods all --profile demo --dry-run
   bench pretrain --methods smit --crop 128 --corpus-size 3000 --devices 4
 
@@ -22,6 +23,9 @@ Exit codes: 0 done, 1 a pretraining failed, 2 wrong usage (nothing started).
 
 @click.command("pretrain", epilog=EPILOG, short_help="Run only the pretraining.")
 @click.option("--methods", required=True, help="A,B | all | family:mim | a wildcard")
+@click.option(
+    "--data", multiple=True, metavar="DIR|NAME=DIR", help="Where corpus and probe task lie"
+)
 @planning
 def command(
     workers: int, dry_run: bool, calibrate: bool, as_json: bool, plain: bool, **options: Any

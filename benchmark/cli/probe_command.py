@@ -26,7 +26,10 @@ Exit codes: 0 done, 1 some pretraining is not recorded (the others are probed), 
 @click.command("probe", epilog=EPILOG, short_help="Probe frozen features for organs.")
 @click.option("--methods", default="all", show_default=True, help="A,B | all | family:mim")
 @click.option("--task", required=True, help="A name or the path of a task.yaml")
-@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option("--data", multiple=True, metavar="DIR|NAME=DIR", help="Where the data lies")
+@click.option(
+    "--split", multiple=True, metavar="[TASK=]FILE[,FILE]", help="Lists in place of the task's rule"
+)
 @click.option("--level", help="Feature level whose mean is probed [default: the coarsest]")
 @click.option("--crops", type=click.IntRange(1), help="Random crops of each case [default: 16]")
 @click.option(

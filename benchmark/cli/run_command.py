@@ -27,7 +27,10 @@ Exit codes: 0 done, 1 some cell failed, 2 wrong usage (nothing started).
 @click.option("--shots", default="full", show_default=True, help="5,10,20%,full")
 @click.option("--draws", type=click.IntRange(1), help="Draws of labelled cases for each shots")
 @click.option("--seeds", type=click.IntRange(1), help="Training seeds for each draw")
-@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option("--data", multiple=True, metavar="DIR|NAME=DIR", help="Where the data lies")
+@click.option(
+    "--split", multiple=True, metavar="[TASK=]FILE[,FILE]", help="Lists in place of the task's rule"
+)
 @click.option("--select", help="Weights to evaluate: last | validation [default: last]")
 @planning
 def command(

@@ -40,8 +40,7 @@ def command(results: Path | None, as_json: bool) -> int:
         document = {
             "results": str(root),
             "records": [
-                {**r.cell.model_dump(), "key": r.key, "dice": r.metrics["mean"]["dice_mean"]}
-                for r in records
+                {**r.cell.model_dump(), "key": r.key, **_number(r.metrics)} for r in records
             ],
             "pretrainings": [_pretraining(info) for info in pretrainings],
             "unfinished": [{"unit": unit, "work": name} for name, unit in under_way.items()],
@@ -62,6 +61,14 @@ def command(results: Path | None, as_json: bool) -> int:
     for text in damaged:
         click.echo(f"  damaged     {text}")
     return 0
+
+
+def _number(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """``dice``, or ``auc`` where cases are classified; the other is None."""
+    from medssl_bench.record import headline
+
+    name, value = headline(metrics)
+    return {"dice": None, "auc": None, name.lower(): value}
 
 
 def _pretraining(info: dict[str, Any]) -> dict[str, Any]:

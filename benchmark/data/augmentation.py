@@ -17,7 +17,7 @@ def augment(
 
     Args:
         images: ``(B, C, D, H, W)`` in [0, 1]; D, H span the axial plane.
-        labels: ``(B, 1, D, H, W)``.
+        labels: ``(B, 1, D, H, W)``, turned with the images; or classes ``(B,)``, left alone.
         settings: Probabilities and ranges (public SMIT fine-tuning code).
         rng: Source of all draws.
 
@@ -31,7 +31,7 @@ def augment(
         turns = np.where(turns > 0, 2, 0)
     if turns.any():
         images = _turn(images, turns)
-        labels = _turn(labels, turns)
+        labels = _turn(labels, turns) if labels.ndim > 1 else labels
     reach = settings.intensity_range
     scale = np.where(rng.random(count) < settings.intensity, rng.uniform(-reach, reach, count), 0)
     shift = np.where(rng.random(count) < settings.intensity, rng.uniform(-reach, reach, count), 0)

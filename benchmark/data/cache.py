@@ -138,7 +138,8 @@ def disk_estimate(
     total = 0.0
     for header in headers:
         native = ras_header(header)
-        working = int(np.prod(working_shape(native, preprocessing.spacing)))
+        shape = preprocessing.shape or working_shape(native, preprocessing.spacing)
+        working = int(np.prod(shape))
         total += 2.0 * working + (0.1 * (working + np.prod(native.shape)) if labelled else 0.0)
         total += 64 * 1024
     return int(total)

@@ -20,6 +20,8 @@ UNEVEN = 0.1
 ROUNDING_MM = 0.06
 """Positions written with one decimal deviate by this much, and no slice is missing."""
 
+SAME_PLACE_MM = 1e-4
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -101,12 +103,19 @@ def _arrange(folder: Path, files: list[str]) -> tuple[list[str], Header]:
                 f" than {Path(first.file).name}; keep one acquisition per folder"
             )
     slices.sort(key=lambda one: float(one.position @ first.normal))
+    slices = _without_copies(slices)
+    if len(slices) == 1:
+        return [slices[0].file], _single(folder, slices[0].file)
     heights = np.array([one.position @ first.normal for one in slices])
     gaps = np.diff(heights)
     usual = float(np.median(gaps))
     worst = int(np.argmax(np.abs(gaps - usual)))
-    if usual <= 1e-4 or gaps.min() <= 1e-4:
-        raise DataError(f"{folder}: several files share one slice position; split the series")
+    if gaps.min() <= SAME_PLACE_MM:
+        twice = int(np.argmin(gaps))
+        raise DataError(
+            f"{folder}: {Path(slices[twice].file).name} and {Path(slices[twice + 1].file).name}"
+            " lie on one slice position and differ; split the series"
+        )
     if abs(gaps[worst] - usual) > max(UNEVEN * usual, 2 * ROUNDING_MM):
         raise DataError(
             f"{folder}: slices are {usual:.3g} mm apart but {gaps[worst]:.3g} mm between"
@@ -120,6 +129,21 @@ def _arrange(folder: Path, files: list[str]) -> tuple[list[str], Header]:
     affine[:3, 3] = slices[0].position
     shape = (*slices[0].size, len(slices))
     return [one.file for one in slices], Header(shape, checked_affine(folder, LPS_TO_RAS @ affine))
+
+
+def _without_copies(slices: list[Slice]) -> list[Slice]:
+    """Drop slices that are in the folder twice: one place (they are sorted), the same pixels."""
+    kept = slices[:1]
+    for one in slices[1:]:
+        same_place = np.abs(one.position - kept[-1].position).max() <= SAME_PLACE_MM
+        if not same_place or not _same_pixels(kept[-1].file, one.file):
+            kept.append(one)
+    return kept
+
+
+def _same_pixels(first: str, second: str) -> bool:
+    one, other = (sitk.GetArrayFromImage(sitk.ReadImage(file)) for file in (first, second))
+    return bool(np.array_equal(one, other))
 
 
 def _single(folder: Path, file: str) -> Header:

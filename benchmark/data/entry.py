@@ -25,6 +25,7 @@ from medssl_bench.data.prepared import (
     sha256_of,
     threads,
 )
+from medssl_bench.data.regrid import corner_distance, on_grid, ruling_source
 from medssl_bench.data.volume import Source, Volume
 from medssl_bench.digest import digest, seed_from
 from medssl_bench.errors import DataError
@@ -59,6 +60,7 @@ class Recipe:
                 f"{self.case.id}: no channel {', '.join(missing) or '(none asked for)'};"
                 f" it has {', '.join(self.case.images)}"
             )
+        ruling_source(self.case, self.preprocessing, self.channels)
         label = self.case.label
         return digest(
             {
@@ -77,13 +79,13 @@ class Recipe:
         from medssl_bench.data.orientation import to_ras
         from medssl_bench.data.preprocess import preprocess_image
 
-        first = self.case.images[self.channels[0]]
+        first = ruling_source(self.case, self.preprocessing, self.channels)
         original: Volume | None = None
         working: Volume | None = None
         stored = None
         for index, name in enumerate(self.channels):
             source = self.case.images[name]
-            volume = source.read()
+            volume = on_grid(source.read(), self.case, name, self.preprocessing)
             if original is None:
                 original = Volume(np.empty(volume.array.shape, np.bool_), volume.affine)
             _check_fits(first, original, source, volume)
@@ -129,7 +131,8 @@ class Recipe:
         source = self.case.label
         assert source is not None
         volume = source.read()
-        _check_fits(self.case.images[self.channels[0]], original, source, volume)
+        first = ruling_source(self.case, self.preprocessing, self.channels)
+        _check_fits(first, original, source, volume)
         with _named(source):
             ids = class_ids(volume.array, self.remap, self.classes)
         native = to_ras(Volume(ids, original.affine))
@@ -162,11 +165,9 @@ def _check_fits(first: Source, reference: Volume, source: Source, volume: Volume
     if volume.array.shape != reference.array.shape:
         raise DataError(
             f"{source}: shape {volume.array.shape} differs from {reference.array.shape} of {first};"
-            " images and label of a case share one grid"
+            " images and label of a case share one grid (`grid` in docs/add-a-task.md)"
         )
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(volume.array.shape) - 1)
-    shift = corners @ (volume.affine - reference.affine)[:3, :3].T
-    shift = np.abs(shift + (volume.affine - reference.affine)[:3, 3]).max()
+    shift = corner_distance(volume.header, reference.header)
     if shift > 0.1 * min(reference.header.spacing):
         warnings.warn(
             f"{source}: its affine differs from that of {first} by up to {shift:.3g} mm;"

@@ -117,21 +117,26 @@ class Prepared:
         """Return the label before resampling ``(X, Y, Z)``, in RAS."""
         return self._read(NATIVE_LABEL, (slice(None),) * 3)
 
-    def image_crop(self, start: Shape, size: Shape) -> NDArray[np.float16]:
-        """Read ``(C, *size)`` from ``start``, zero outside the volume; only its chunks are read."""
-        return self._crop(IMAGE, start, size)
+    def image_crop(
+        self, start: Shape, size: Shape, channel: int | None = None
+    ) -> NDArray[np.float16]:
+        """Read ``(C, *size)`` from ``start``, zero outside the volume; only its chunks are read.
+
+        With ``channel``, that one alone: ``(1, *size)``.
+        """
+        which = slice(None) if channel is None else slice(channel, channel + 1)
+        return self._crop(IMAGE, start, size, (which,))
 
     def label_crop(self, start: Shape, size: Shape) -> NDArray[np.uint8]:
         """Read the label ``(*size,)`` from ``start``, zero outside the volume."""
-        return self._crop(LABEL, start, size)
+        return self._crop(LABEL, start, size, ())
 
-    def _crop(self, name: str, start: Shape, size: Shape) -> NDArray[Any]:
+    def _crop(self, name: str, start: Shape, size: Shape, lead: tuple[slice, ...]) -> NDArray[Any]:
         stop = [at + extent for at, extent in zip(start, size, strict=True)]
         inner = [
             slice(min(max(at, 0), side), max(min(end, side), 0))
             for at, end, side in zip(start, stop, self.shape, strict=True)
         ]
-        lead = (slice(None),) if name == IMAGE else ()
         inside = self._read(name, (*lead, *inner))
         if inside.shape[-3:] == tuple(size):
             return inside

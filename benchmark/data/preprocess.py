@@ -29,7 +29,7 @@ def preprocess_image(volume: Volume, settings: Preprocessing) -> Volume:
         DataError: A voxel is not finite, or the window has no width (a constant image).
     """
     array = scale_intensity(volume.array, settings.intensity)
-    shape = working_shape(volume.header, settings.spacing)
+    shape = settings.shape or working_shape(volume.header, settings.spacing)
     if shape == array.shape:
         return Volume(array, volume.affine)
     affine = edge_aligned_affine(volume.affine, volume.header.shape, shape)

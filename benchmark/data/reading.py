@@ -40,7 +40,7 @@ class FileSource:
             DataError: Names the path and the cause: missing, empty, not permitted, an unknown
                 extension, a corrupt header, not three-dimensional, no usable geometry.
         """
-        with _faults_of(self.path):
+        with faults_of(self.path):
             if self.path.is_dir():
                 from medssl_bench.data import dicom
 
@@ -53,7 +53,7 @@ class FileSource:
         Raises:
             DataError: As for ``header``, and for voxels that are truncated or damaged.
         """
-        with _faults_of(self.path):
+        with faults_of(self.path):
             if self.path.is_dir():
                 from medssl_bench.data import dicom
 
@@ -62,7 +62,7 @@ class FileSource:
 
     def digest(self) -> str:
         """SHA-256 of the file's bytes; of a folder, of its files' digests in sorted order."""
-        with _faults_of(self.path):
+        with faults_of(self.path):
             files = _files_of(self.path)
             digests = [INDEX.digest(file) for file in files]
         if len(digests) == 1 and self.series is None:
@@ -121,7 +121,7 @@ def _reader_of(path: Path) -> ModuleType:
 
 
 @contextmanager
-def _faults_of(path: Path) -> Iterator[None]:
+def faults_of(path: Path) -> Iterator[None]:
     """Turn whatever a reading library raises into one line that names the path.
 
     The libraries raise some twenty types between them (zlib.error, HeaderDataError, EOFError,

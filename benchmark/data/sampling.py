@@ -5,7 +5,7 @@ Nothing depends on workers, processes or on what ran before, so a resumed run se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -81,14 +81,19 @@ class UnlabelledCrops(Dataset[dict[str, Any]]):
         """Take ``views`` crops ``(C, D, H, W)`` of each drawn volume.
 
         The first lies anywhere, and so do the others, or at most ``shift`` crop sides from the
-        first along each axis.
+        first along each axis. A volume of several modalities gives one of them for all views of a
+        slot, drawn evenly.
         """
         self.volumes, self.size, self.views, self.seed = volumes, size, views, seed
         self.shift = shift
 
     def __getitem__(self, slot: int) -> dict[str, Any]:
-        """Return the views of one slot and which case they come from."""
+        """Return the views of one slot, ``(1, D, H, W)`` each, and where they come from."""
         volume = self.volumes[case_of(self.seed, slot, len(self.volumes))]
+        channel = 0
+        if len(volume.channels) > 1:
+            draw = keyed_rng(self.seed, "modality", slot)
+            channel = int(draw.integers(len(volume.channels)))
         views = []
         first: Size | None = None
         for view in range(self.views):
@@ -98,8 +103,9 @@ class UnlabelledCrops(Dataset[dict[str, Any]]):
             else:
                 start = nearby_start(volume.shape, self.size, rng, first, self.shift)
             first = first or start
-            views.append(torch.from_numpy(np.asarray(volume.image_crop(start, self.size))))
-        return {"views": views, "case": volume.id, "slot": slot}
+            views.append(torch.from_numpy(np.asarray(volume.image_crop(start, self.size, channel))))
+        modality = volume.channels[channel]
+        return {"views": views, "case": volume.id, "modality": modality, "slot": slot}
 
     def loader(self, slots: Sequence[range], workers: int) -> DataLoader[Any]:
         """Load one batch for each of ``slots``, in order (see :class:`StepSlots`)."""
@@ -146,6 +152,61 @@ class LabelledCrops:
                 images.append(_cut(self._images[index], start, self.size))
                 labels.append(_cut(self._labels[index][None], start, self.size))
         return torch.stack(images).float(), torch.stack(labels).long()
+
+
+class ClassifiedCrops:
+    """Crops of a few cases that live on the device whole, each with the class of its case."""
+
+    def __init__(
+        self,
+        cases: Sequence[Prepared],
+        classes: Mapping[str, int],
+        size: Size,
+        seed: int,
+        balanced: bool,
+        device: torch.device,
+    ) -> None:
+        """Read every case once; images stay float16.
+
+        Args:
+            cases: Training cases.
+            classes: Case id -> class id.
+            size: Of a crop, in voxels; it lies anywhere in the volume.
+            seed: Of the order of cases and the places of crops.
+            balanced: Meet the classes present in turns, and within one its cases, instead of each
+                case once in an epoch.
+            device: Where the images live.
+        """
+        self.size, self.seed = size, seed
+        self._classes = [classes[case.id] for case in cases]
+        self._images = [torch.from_numpy(np.asarray(c.image())).to(device) for c in cases]
+        self._groups = [[*range(len(cases))]]
+        if balanced:
+            self._groups = [
+                [index for index, name in enumerate(self._classes) if name == chosen]
+                for chosen in sorted({*self._classes})
+            ]
+
+    def batch(self, step: int, batch: int, crops_per_case: int) -> tuple[Tensor, Tensor]:
+        """Images ``(B, C, D, H, W)`` float32 and class ids ``(B,)`` int64 of a step."""
+        images, classes = [], []
+        for slot in range(step * batch, (step + 1) * batch):
+            index = self.case_of(slot)
+            for crop in range(crops_per_case):
+                rng = keyed_rng(self.seed, "crop", slot, crop)
+                image = self._images[index]
+                start = random_start(tuple(image.shape[1:]), self.size, rng)
+                images.append(_cut(image, start, self.size))
+                classes.append(self._classes[index])
+        device = self._images[0].device
+        return torch.stack(images).float(), torch.tensor(classes, device=device)
+
+    def case_of(self, slot: int) -> int:
+        """Index of the case in a global slot."""
+        groups = len(self._groups)
+        group = self._groups[case_of(self.seed, slot, groups)]
+        # Slot k is the (k // groups)-th that this group has, for each epoch has all groups once.
+        return group[case_of(self.seed, slot // groups, len(group))]
 
 
 def _cut(array: Tensor, start: Sequence[int], size: Size) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medssl_bench.registry import Entry, backbones
 
 if TYPE_CHECKING:
+    from medssl_bench.networks.classifier import Classifier
     from medssl_bench.networks.encoder import Encoder
     from medssl_bench.networks.segmentor import Segmentor
 
@@ -124,3 +125,12 @@ def build_segmentor(
         raise BenchError(f"{name}: the encoder is given, so {sorted(options)} cannot be set")
     network = Segmentor(encoder, in_channels, out_channels, **decoder)
     return network.to(memory_format=torch.channels_last_3d)
+
+
+def build_classifier(encoder: Encoder, classes: int) -> Classifier:
+    """Build the network that classifies whole volumes around an encoder (it is not copied)."""
+    import torch
+
+    from medssl_bench.networks.classifier import Classifier
+
+    return Classifier(encoder, classes).to(memory_format=torch.channels_last_3d)

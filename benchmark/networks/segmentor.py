@@ -81,12 +81,7 @@ class Segmentor(nn.Module):
         Raises:
             BenchError: a side is no multiple of the encoder's total stride.
         """
-        multiple = self.encoder.total_stride
-        if any(side % multiple for side in image.shape[2:]):
-            raise BenchError(
-                f"crop of {tuple(image.shape[2:])} voxels: every side must be a multiple of"
-                f" {multiple} for this backbone"
-            )
+        check_sides(self.encoder, image)
         features = self.encoder(image)
         *shallow, raw, deepest = [features[name] for name in self.maps]
         up = self.decoder(len(self.maps))(self.encoder10(deepest), raw)
@@ -111,6 +106,16 @@ class Segmentor(nn.Module):
         from medssl_bench.networks.convert import load_strictly
 
         load_strictly(self.encoder, state)
+
+
+def check_sides(encoder: Encoder, image: Tensor) -> None:
+    """Raise BenchError where a side of ``(B, C, D, H, W)`` is no multiple of the total stride."""
+    multiple = encoder.total_stride
+    if any(side % multiple for side in image.shape[2:]):
+        raise BenchError(
+            f"crop of {tuple(image.shape[2:])} voxels: every side must be a multiple of"
+            f" {multiple} for this backbone"
+        )
 
 
 def spread(voxels: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,12 @@ from torch import Tensor
 
 from medssl_bench.analysis.metrics import CaseRow, case_metrics
 from medssl_bench.config import EvaluateSettings
-from medssl_bench.data.preprocess import restore_labels
+from medssl_bench.data.labels import class_ids
+from medssl_bench.data.orientation import to_ras
+from medssl_bench.data.preprocess import preprocess_label, restore_labels
+from medssl_bench.data.reading import FileSource
+from medssl_bench.data.volume import Volume
+from medssl_bench.errors import CaseError, DataError
 from medssl_bench.progress import Emit, Event
 from medssl_bench.stages.loss import probabilities
 from medssl_bench.stages.slices import overlay
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from medssl_bench.data.cache import Prepared
+    from medssl_bench.task import Case
 
 
 @dataclass
@@ -103,6 +110,56 @@ def evaluate(
         for future in pending:
             rows += future.result()
     return Evaluation(pd.DataFrame(rows), slices)
+
+
+def evaluate_label_maps(
+    predictions: Mapping[str, Path],
+    tests: Sequence[Prepared],
+    cases: Mapping[str, Case],
+    task: Task,
+    settings: EvaluateSettings,
+    title: str,
+    emit: Emit,
+    example_slices: int,
+) -> Evaluation:
+    """Evaluate label maps that lie on the grids of the cases' own files; columns as above.
+
+    The label map is turned to RAS as the case's label was, and measured voxel by voxel there.
+
+    Raises:
+        CaseError: A map cannot be read, lies on another grid, or holds an unknown class.
+    """
+    rows: list[dict[str, Any]] = []
+    slices: dict[str, bytes] = {}
+    for number, case in enumerate(tests):
+        native = read_prediction(predictions[case.id], cases[case.id], task)
+        working = np.asarray(preprocess_label(native, case.shape).array)
+        rows += _rows(case, task, settings, np.asarray(native.array), working)
+        if number < example_slices:
+            slices[f"{case.id}.png"] = overlay(
+                np.asarray(case.image()[0]), np.asarray(case.label()), working, case.spacing
+            )
+        emit(Event(title, number + 1, len(tests), "evaluating"))
+    return Evaluation(pd.DataFrame(rows), slices)
+
+
+def read_prediction(path: Path, case: Case, task: Task) -> Volume:
+    """Read a label map that was predicted on the grid of a case's first channel, as RAS.
+
+    Raises:
+        CaseError: It cannot be read, lies on another grid, or holds an unknown class.
+    """
+    grid = case.images[task.channels[0]].header()
+    try:
+        volume = FileSource(path).read()
+        labels = class_ids(volume.array, classes=task.classes)
+    except DataError as error:
+        raise CaseError(f"prediction of {case.id}: {error}") from None
+    if labels.shape != grid.shape or not np.allclose(volume.affine, grid.affine, atol=1e-2):
+        raise CaseError(
+            f"prediction of {case.id}: {path} lies on another grid than the case's image"
+        )
+    return to_ras(Volume(labels, grid.affine))
 
 
 def _labels(scores: Tensor, background: bool) -> np.ndarray[Any, Any]:

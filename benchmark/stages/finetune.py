@@ -1,11 +1,11 @@
-"""Fine-tuning: train a segmentor on a few labelled cases from an encoder's weights."""
+"""Fine-tuning: train a segmentor or classifier on a few labelled cases from an encoder."""
 
 from __future__ import annotations
 
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,21 @@ from torch import Tensor
 from medssl_bench import checkpoint
 from medssl_bench.config import EvaluateSettings, FinetuneSettings
 from medssl_bench.data.augmentation import augment
-from medssl_bench.data.sampling import LabelledCrops, device_bytes, keyed_rng
+from medssl_bench.data.sampling import (
+    ClassifiedCrops,
+    LabelledCrops,
+    device_bytes,
+    keyed_rng,
+)
 from medssl_bench.digest import seed_from
 from medssl_bench.errors import CaseError
 from medssl_bench.history import History
-from medssl_bench.networks import build_encoder, build_segmentor
+from medssl_bench.networks import build_classifier, build_encoder, build_segmentor
+from medssl_bench.networks.channels import load_pretrained
 from medssl_bench.progress import Emit, Event
+from medssl_bench.stages.classify import mean_log_loss
 from medssl_bench.stages.evaluate import mean_working_dice
-from medssl_bench.stages.loss import output_channels, segmentation_loss
+from medssl_bench.stages.loss import output_channels, supervised_loss
 from medssl_bench.task import Task
 from medssl_bench.training import (
     Compute,
@@ -33,6 +40,8 @@ from medssl_bench.training import (
 )
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from medssl_bench.data.cache import Prepared
 
 
@@ -48,16 +57,18 @@ class FinetuneJob:
     settings: FinetuneSettings
     evaluation: EvaluateSettings
     select: str
+    truth: Mapping[str, int] = field(default_factory=dict)
+    """Class of each case, in a classification task."""
 
     @property
     def crop(self) -> tuple[int, int, int]:
-        """Crop size in voxels: the setting's, else the task's."""
-        return self.settings.crop or self.task.crop
+        """Crop size in voxels."""
+        return self.settings.crop_of(self.task)
 
 
 @dataclass
 class Tuned:
-    """A trained segmentor and how it came about."""
+    """A trained network and how it came about."""
 
     model: torch.nn.Module
     history: list[dict[str, Any]]
@@ -68,14 +79,16 @@ class Tuned:
 
 
 def build_model(job: FinetuneJob, encoder_state: Mapping[str, Tensor] | None) -> torch.nn.Module:
-    """Build the segmentor; its decoder's start depends on the seed alone, not on the method."""
+    """Build the network; its decoder's or head's start depends on the seed alone."""
     torch.manual_seed(seed_from(job.seed, "encoder"))
     encoder = build_encoder(
         job.backbone, in_channels=len(job.task.channels), drop_path=job.settings.drop_path
     )
     if encoder_state is not None:
-        encoder.load_state_dict(encoder_state)
+        load_pretrained(encoder, encoder_state, job.settings.channels)
     torch.manual_seed(seed_from(job.seed, "decoder"))
+    if job.task.classifies:
+        return build_classifier(encoder, len(job.task.classes))
     channels = output_channels(job.task.kind, len(job.task.classes))
     return build_segmentor(job.backbone, len(job.task.channels), channels, encoder=encoder)
 
@@ -122,15 +135,8 @@ def finetune(
     model, optimizer = fabric.setup(network, optimizer)
     steps = settings.budget(job.shots, len(train))
     rate = LearningRate(optimizer, steps, settings.warmup_fraction, settings.min_lr)
-    loss_of = segmentation_loss(job.task.kind, len(job.task.classes))
-    crops = LabelledCrops(
-        train,
-        job.crop,
-        job.seed,
-        settings.positive_share,
-        _home(train, job.task, fabric.device),
-        clear=job.task.kind == "tumour",
-    )
+    loss_of = supervised_loss(job.task.kind, len(job.task.classes))
+    crops = _crops(job, train, _home(train, job.task, fabric.device))
 
     start, seconds, resumed = 0, 0.0, 0
     history, best = History(steps), _Best(settings.patience)
@@ -162,9 +168,9 @@ def finetune(
         history.add(step, {"loss": loss, "gradient_norm": norm})
         done = step + 1
         if validation and (done % settings.validation_every == 0 or done == steps):
-            score = mean_working_dice(model, validation, job.task, job.crop, job.evaluation, fabric)
-            history.mark(done, validation_dice=score)
-            best.offer(score, done, network)
+            name, score = _validate(job, model, validation, fabric)
+            history.mark(done, **{name: score})
+            best.offer(-score if name == "validation_log_loss" else score, done, network)
         now = time.monotonic()
         if history.at_point:
             note = (
@@ -192,6 +198,25 @@ def finetune(
     total = seconds + time.monotonic() - began
     samples = done * settings.batch * settings.crops_per_case
     return Tuned(model, history.points, total, resumed, done, samples)
+
+
+def _crops(
+    job: FinetuneJob, train: Sequence[Prepared], home: torch.device
+) -> LabelledCrops | ClassifiedCrops:
+    if job.task.classifies:
+        return ClassifiedCrops(train, job.truth, job.crop, job.seed, job.task.balanced, home)
+    clear = job.task.kind == "tumour"
+    return LabelledCrops(train, job.crop, job.seed, job.settings.positive_share, home, clear=clear)
+
+
+def _validate(
+    job: FinetuneJob, model: torch.nn.Module, cases: Sequence[Prepared], fabric: Fabric
+) -> tuple[str, float]:
+    """Return the name and value of the score of held-out cases."""
+    if job.task.classifies:
+        return "validation_log_loss", mean_log_loss(model, cases, job.truth, job.task, fabric)
+    score = mean_working_dice(model, cases, job.task, job.crop, job.evaluation, fabric)
+    return "validation_dice", score
 
 
 def _home(cases: Sequence[Prepared], task: Task, device: torch.device) -> torch.device:

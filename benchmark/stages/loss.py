@@ -11,11 +11,14 @@ from monai.networks import one_hot
 from torch import Tensor
 from torch.nn import functional as F
 
-Kind = Literal["organs", "tumour"]
+Kind = Literal["organs", "tumour", "classification"]
 
 
 def output_channels(kind: Kind, classes: int) -> int:
-    """Organs compete with background (softmax); tumours are independent (sigmoid)."""
+    """Organs compete with background (softmax); tumours are independent (sigmoid).
+
+    Classes of cases compete with each other.
+    """
     return classes + 1 if kind == "organs" else classes
 
 
@@ -39,6 +42,17 @@ def segmentation_loss(kind: Kind, classes: int) -> Callable[[Tensor, Tensor], Te
             return dice(logits, target) + F.binary_cross_entropy_with_logits(logits, target)
 
     return loss
+
+
+def classification_loss(logits: Tensor, classes: Tensor) -> Tensor:
+    """Cross-entropy of logits ``(B, K)`` and class ids ``(B,)`` (papers 001 and 003)."""
+    with torch.autocast(logits.device.type, enabled=False):
+        return F.cross_entropy(logits.float(), classes)
+
+
+def supervised_loss(kind: Kind, classes: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return ``loss(network's output, labels or classes) -> scalar`` of a task."""
+    return classification_loss if kind == "classification" else segmentation_loss(kind, classes)
 
 
 def probabilities(logits: Tensor, kind: Kind) -> Tensor:

@@ -209,6 +209,7 @@ class _Training:
                 for slot in sample["slot"].tolist()
             ),
             cases=tuple(sample["case"]),
+            modalities=tuple(sample["modality"]),
         )
         self.rate.set(progress.step)
         losses: Losses = self.model(batch)

@@ -11,6 +11,17 @@ from medssl_bench.registry import Entry
 if TYPE_CHECKING:
     from medssl_bench.task import Corpus
 
+_CONTRASTS = ["T1", "T1c", "T2", "FLAIR"]
+
+
+def _published(
+    target: str, summary: str, family: str, modalities: list[str], cases: int | None = None
+) -> Entry:
+    """Describe a published corpus; its count is that of the whole release."""
+    info = {"family": family, "modalities": modalities, "cases": cases, "needs_data": True}
+    return Entry(f"medssl_bench.tasks.corpora.{target}", summary, info)
+
+
 CORPORA: dict[str, Entry] = {
     "phantom_ct": Entry(
         "medssl_bench.tasks.corpora.phantom:phantom_ct",
@@ -22,16 +33,59 @@ CORPORA: dict[str, Entry] = {
         "Negative control: the same shapes and intensities without any anatomy",
         {"family": "control", "modalities": ["CT"], "cases": 240, "needs_data": False},
     ),
+    "ct_public": _published(
+        "ct_public:CT_PUBLIC",
+        "Public CT of paper 004's corpus: COVID, Pancreas-CT, MELA, KiPA; whichever are there",
+        "ct", ["CT"],
+    ),
+    "deeplesion": _published(
+        "deeplesion:DEEPLESION",
+        "Fragments of CT around lesions of DeepLesion, slices or NIfTI",
+        "ct", ["CT"], 20094,
+    ),
+    "brats2021": _published(
+        "brain:BRATS2021",
+        "Gliomas of BraTS 2021 on four MR contrasts, training and validation cases",
+        "brain", _CONTRASTS, 1470,
+    ),
+    "brats2023_ssa": _published(
+        "brain:BRATS2023_SSA",
+        "Gliomas of BraTS 2023 from sub-Saharan Africa on four MR contrasts",
+        "brain", _CONTRASTS, 75,
+    ),
+    "brats2023_men": _published(
+        "brain:BRATS2023_MEN",
+        "Meningiomas of BraTS 2023 on four MR contrasts",
+        "brain", _CONTRASTS, 1141,
+    ),
+    "ucsf_pdgm": _published(
+        "brain:UCSF_PDGM",
+        "Diffuse gliomas of UCSF-PDGM on six MR contrasts; 501 exams of 495 patients",
+        "brain", [*_CONTRASTS, "DWI", "ADC"], 501,
+    ),
+    "ixi": _published(
+        "brain:IXI",
+        "Healthy brains of IXI on T1, T2, PD and MRA; `ixi:T1` to resample onto T1's grid",
+        "brain", ["T1", "T2", "PD", "MRA"], 568,
+    ),
+    "adni": _published(
+        "adni:ADNI",
+        "T1-weighted brains of ADNI, every scan that was downloaded",
+        "brain", ["T1"],
+    ),
     "folder": Entry(
         "medssl_bench.tasks.corpora.folder:read_folders",
         "folder:PATH[,PATH2]: your own NIfTI, NRRD, MetaImage or DICOM, modality by folder name",
         {"family": "folder", "modalities": ["any"], "needs_data": True},
+        argument="PATH",
     ),
-}
+}  # fmt: skip
 
 
 def load_corpus(spec: str) -> Corpus:
-    """Return the corpus of a registered name, or of ``folder:PATH[,PATH2]``.
+    """Return the corpus of a name, of ``NAME:MODALITY``, or of ``folder:PATH[,PATH2]``.
+
+    ``ixi:T1`` is ``ixi`` with the others of a case resampled onto the grid of T1.
 
     Raises:
         BenchError: an unknown name, a missing folder, or a fault in its ``corpus.yaml``.
@@ -44,6 +98,18 @@ def load_corpus(spec: str) -> Corpus:
         return read_folders(spec)
     if spec not in corpora.entries() and Path(spec).expanduser().is_dir():
         raise BenchError(f"unknown corpus {spec!r}. A folder is given as 'folder:{spec}'")
-    found = corpora.load(spec)
+    name, _, modality = spec.partition(":")
+    if name not in corpora.entries():
+        name, modality = spec, ""
+    found = corpora.load(name)
     corpus: Corpus = found() if callable(found) else found
-    return corpus
+    return corpus.resampled(modality) if modality else corpus
+
+
+def load_corpora(spec: str) -> list[Corpus]:
+    """Return the corpora of a name as :func:`load_corpus` takes it, a wildcard, or ``all``."""
+    from medssl_bench.registry import corpora
+
+    if spec == "all" or any(mark in spec for mark in "*?["):
+        return [load_corpus(name) for name in corpora.match(spec)]
+    return [load_corpus(spec)]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medssl_bench.analysis.figures import Line, curve, dice_against_shots, inline, loss_curves
+from medssl_bench.analysis.figures import Line, curve, inline, loss_curves, metric_against_shots
 from medssl_bench.analysis.leaderboard.marks import (
     BASELINE_MARKER,
     COLOURS,
@@ -36,7 +36,7 @@ def texts(svg: str) -> list[str]:
 
 
 def test_figure_has_title_description_axes_and_legend() -> None:
-    svg = dice_against_shots("phantom_ct", ["5", "full"], [line()])
+    svg = metric_against_shots("phantom_ct", ["5", "full"], [line()])
     root = ElementTree.fromstring(svg)
     assert root.get("role") == "img"
     assert root.findtext(f"{SVG}title") == "phantom_ct"
@@ -52,12 +52,12 @@ def test_any_name_is_text(name: str) -> None:
 
 
 def test_the_same_figure_is_the_same_file() -> None:
-    first, second = (dice_against_shots("t", ["5", "full"], [line()]) for _ in range(2))
+    first, second = (metric_against_shots("t", ["5", "full"], [line()]) for _ in range(2))
     assert first == second
 
 
 def test_inlined_figures_share_no_id_and_follow_the_page() -> None:
-    svg = dice_against_shots("t", ["5", "full"], [line()])
+    svg = metric_against_shots("t", ["5", "full"], [line()])
     one, two = inline(svg, "one"), inline(svg, "two")
     names = [set(re.findall(r'\bid="([^"]+)"', text)) for text in (one, two)]
     assert names[0] and not names[0] & names[1]

@@ -13,9 +13,13 @@ from medssl_bench import registry
 
 def status(bench, *words: str | Path) -> dict[str, dict]:
     """Return the tasks by name."""
+    return rows(bench, "task", *words)
+
+
+def rows(bench, what: str, *words: str | Path) -> dict[str, dict]:
     outcome = bench("data", "status", *words, "--json")
     assert outcome.code == 0 and outcome.err == ""
-    return {row["name"]: row for row in json.loads(outcome.out)}
+    return {row["name"]: row for row in json.loads(outcome.out) if row["what"] == what}
 
 
 @pytest.fixture
@@ -47,6 +51,53 @@ def test_every_registered_task_is_told(bench):
     assert found["phantom_ct"]["state"] == "generated"
     assert (found["phantom_ct"]["train"], found["phantom_ct"]["test"]) == (40, 24)
     assert found["amos_mri"]["state"] == "missing" and found["amos_mri"]["folder"] is None
+
+
+def test_every_published_corpus_is_told(bench):
+    found = rows(bench, "corpus")
+    text = bench("data", "status").out
+    known = {name: e for name, e in registry.corpora.entries().items() if not e.argument}
+    assert list(found) == list(known)
+    for name, row in found.items():
+        assert row["state"] == ("missing" if known[name].info["needs_data"] else "generated")
+        assert f"corpus {name}: {row['state']}" in text
+        assert list(row["modalities"]) == known[name].info["modalities"]
+        if row["state"] == "missing":
+            assert row["access"] in text and row["licence"] in text
+            assert all(line.strip() in text for line in row["tree"].splitlines())
+
+
+def test_a_corpus_that_is_there(bench):
+    assert bench("data", "synth", "ct_public", "--out", "data/ct_public").code == 0
+    row = rows(bench, "corpus", "ct_public", "--data", "data")["ct_public"]
+    assert (row["state"], row["cases"], row["modalities"]) == ("found", 6, {"CT": 6})
+    assert row["parts"]["Pancreas-CT"] == 1 and row["folder"].endswith("data/ct_public")
+    text = bench("data", "status", "ct_public", "--data", "ct_public=data/ct_public").out
+    assert "2 CT Images in COVID-19, 1 Pancreas-CT" in text
+    assert bench("data", "verify", "ct_public", "--data", "data").code == 0
+    outcome = bench("data", "show", "ct_public", "pancreas_0001", "--data", "data")
+    assert outcome.code == 0 and Path("pancreas_0001.png").is_file()
+    outcome = bench("data", "prepare", "ct_public", "--data", "data", "--json")
+    (prepared,) = json.loads(outcome.out)
+    assert (prepared["cases"], prepared["missing"], prepared["faults"]) == (6, 6, {})
+
+
+def test_one_name_for_a_task_and_a_corpus(bench):
+    """The task is meant, unless ``corpus:`` says otherwise."""
+    name = next(n for n in registry.corpora.entries() if n in registry.tasks.entries())
+    assert list(status(bench, name)) == [name] and rows(bench, "corpus", name) == {}
+    assert list(rows(bench, "corpus", f"corpus:{name}")) == [name]
+    assert status(bench, f"corpus:{name}") == {}
+
+
+def test_a_corpus_of_too_few_cases_is_worth_a_warning(bench):
+    assert bench("data", "synth", "brats2021", "--out", "data").code == 0
+    words = ("pretrain", "--methods", "simmim", "--profile", "demo", "--dry-run")
+    plan = bench(*words, "--corpus", "brats2021", "--data", "data", "--corpus-size", 4)
+    assert plan.code == 0
+    assert "brats2021: 4 of 1470 cases found; see `bench data status corpus:" in plan.out
+    plan = bench(*words, "--corpus", "brats2021")
+    assert plan.code == 2 and "brats2021: no data folder given" in plan.line
 
 
 def test_what_is_found_stands_beside_what_the_release_has(bench, amos, monkeypatch):

@@ -60,7 +60,7 @@ def refused(bench, *command: str | Path) -> str:
         ({"draws": "0"}, ["--draws", "bench run --help"]),
         ({"device": "tpu"}, ["--device", "'auto', 'cpu', 'cuda'"]),
         ({"data": "/no/where"}, ["--data /no/where", "no such folder"]),
-        ({"data": "phantom_tc=."}, ["unknown task 'phantom_tc'", "'phantom_ct'"]),
+        ({"data": "phantom_tc=."}, ["unknown task or corpus 'phantom_tc'", "'phantom_ct'"]),
         ({"tasks": "amos_mri"}, ["amos_mri", "no data folder given", "--data", "amos22", "https:"]),
         ({"tasks": "amos_mri", "data": "."}, ["amos_mri", "imagesTr", "labelsTr", "https:"]),
         ({"plugin": "gone.py"}, ["--plugin gone.py", "no such file"]),

@@ -169,3 +169,18 @@ class TestRestore:
         values[1, 2, 2, 2] = float("nan")
         with pytest.raises(CaseError, match="not finite"):
             restore_labels(values, (4, 4, 4))
+
+
+def test_a_fixed_shape_covers_the_same_box(tmp_path) -> None:
+    """Every voxel of the new grid is the mean of the old ones it covers, where it halves them."""
+    rng = np.random.default_rng(0)
+    array = rng.uniform(0, 1, (8, 12, 6)).astype(np.float32)
+    affine = np.diag([2.0, 3.0, 4.0, 1.0])
+    rule = Preprocessing(
+        spacing=None, shape=(4, 6, 6), intensity=Intensity(rule="clip", low=0, high=1)
+    )
+    found = preprocess_image(Volume(array, affine), rule)
+    expected = array.reshape(4, 2, 6, 2, 6).mean((1, 3))
+    np.testing.assert_allclose(found.array, expected, atol=1e-6)
+    assert found.header.spacing == (4.0, 6.0, 4.0)
+    np.testing.assert_allclose(found.affine[:3, 3], [1.0, 1.5, 0.0])

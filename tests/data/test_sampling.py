@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
-from medssl_bench.data.sampling import UnlabelledCrops
+from medssl_bench.data.sampling import ClassifiedCrops, UnlabelledCrops
 
 
 class Volume(SimpleNamespace):
@@ -15,8 +16,9 @@ class Volume(SimpleNamespace):
 
     shape = (40, 50, 12)
     id = "scan"
+    channels = ("CT",)
 
-    def image_crop(self, start: Any, size: Any) -> np.ndarray:
+    def image_crop(self, start: Any, size: Any, channel: int) -> np.ndarray:
         return np.array(start, dtype=np.float32)
 
 
@@ -34,3 +36,38 @@ def test_views_lie_as_near_as_asked() -> None:
     assert distance.tolist() == [4, 4, 0]
     assert np.abs(anywhere[:, 1] - anywhere[:, 0]).max() > 16
     assert (near[:, 1] >= [0, 0, -2]).all() and (near[:, 1] <= [24, 34, -2]).all()
+
+
+class Held:
+    """What classified crops need of a prepared case."""
+
+    def __init__(self, number: int) -> None:
+        self.id = f"case_{number}"
+        self._image = np.full((1, 8, 6, 5), number, np.float16)
+
+    def image(self) -> np.ndarray:
+        return self._image
+
+
+def met(balanced: bool, steps: int) -> tuple[list[int], list[int]]:
+    """Cases and classes of ``steps`` batches of two, of nine cases of class 0 and one of 1."""
+    cases = [Held(number) for number in range(10)]
+    classes = {case.id: int(number == 7) for number, case in enumerate(cases)}
+    crops = ClassifiedCrops(cases, classes, (4, 4, 4), 3, balanced, torch.device("cpu"))
+    batches = [crops.batch(step, 2, 1) for step in range(steps)]
+    seen = torch.cat([images.amax((1, 2, 3, 4)) for images, _ in batches]).int().tolist()
+    return seen, torch.cat([labels for _, labels in batches]).tolist()
+
+
+def test_each_case_comes_once_in_an_epoch_with_its_class() -> None:
+    seen, classes = met(balanced=False, steps=10)
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert classes == [int(number == 7) for number in seen]
+
+
+def test_balanced_crops_show_classes_equally_often_and_every_case() -> None:
+    seen, classes = met(balanced=True, steps=9)
+    assert classes == [int(number == 7) for number in seen]
+    assert all(sorted(classes[i : i + 2]) == [0, 1] for i in range(0, 18, 2))
+    assert sorted(number for number in seen if number != 7) == [0, 1, 2, 3, 4, 5, 6, 8, 9]
+    assert met(balanced=True, steps=9) == (seen, classes)

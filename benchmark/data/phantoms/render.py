@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from medssl_bench.data.phantoms import anatomy
 from medssl_bench.data.phantoms.acquisition import Acquisition
 from medssl_bench.data.phantoms.fields import Field, Grid, generator, smooth_field
+from medssl_bench.data.phantoms.findings import Finding
 from medssl_bench.data.phantoms.frame import Layer
 from medssl_bench.data.phantoms.tissues import PHASES, TISSUES, Tissue
 
@@ -27,14 +28,14 @@ class Look:
 
 
 def render(
-    seed: int, taken: Acquisition, organs: Mapping[str, int]
+    seed: int, taken: Acquisition, organs: Mapping[str, int], finding: Finding | None = None
 ) -> tuple[Field, NDArray[np.uint8]]:
     """Render image and label ``(X, Y, Z)`` of subject ``seed`` on the acquisition's RAS grid.
 
     ``organs`` maps class names to label ids; organs it lacks become background.
     """
     looks = ct_looks(seed, taken) if taken.modality == "CT" else mr_looks(seed, taken)
-    layers = anatomy.layers(seed, taken.grid)
+    layers = anatomy.layers(seed, taken.grid, finding)
     image, label = paint(layers, looks, _textures(seed, taken.grid), organs, taken.grid)
     rng = generator(seed, taken.modality, "noise")
     if taken.modality == "CT":

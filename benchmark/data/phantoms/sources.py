@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from medssl_bench.data.phantoms.acquisition import Modality, acquire
 from medssl_bench.data.phantoms.fields import generator
+from medssl_bench.data.phantoms.findings import Finding
 from medssl_bench.data.phantoms.render import render
 from medssl_bench.data.volume import Header, Volume
 from medssl_bench.digest import digest, seed_from
@@ -48,6 +49,7 @@ class PhantomSource:
     seed: int
     modality: Modality
     part: Literal["image", "label"] = "image"
+    finding: Finding | None = None
 
     def header(self) -> Header:
         """Return the geometry without rendering."""
@@ -55,13 +57,14 @@ class PhantomSource:
 
     def read(self) -> Volume:
         """Render the phantom (or take the last rendering): int16 image or uint8 label."""
-        image, label = _rendered(self.seed, self.modality)
+        image, label = _rendered(self.seed, self.modality, self.finding)
         array = image if self.part == "image" else label
         return Volume(array.copy(), self.header().affine)
 
     def digest(self) -> str:
         """Digest of the recipe and the generator's version."""
-        return digest(["phantom", GENERATOR_VERSION, str(self.seed), self.modality, self.part])
+        recipe = ["phantom", GENERATOR_VERSION, str(self.seed), self.modality, self.part]
+        return digest([*recipe, self.finding] if self.finding else recipe)
 
 
 @dataclass(frozen=True)
@@ -93,10 +96,12 @@ class NoiseSource:
 
 
 @lru_cache(maxsize=2)
-def _rendered(seed: int, modality: Modality) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+def _rendered(
+    seed: int, modality: Modality, finding: Finding | None
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     taken = acquire(seed, modality)
     ids = {name: number for number, name in CLASSES[modality].items()}
-    image, label = render(seed, taken, ids)
+    image, label = render(seed, taken, ids, finding)
     return taken.store(_int16(image)), taken.store(label)
 
 

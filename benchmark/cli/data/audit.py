@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medssl_bench.cli.data.chosen import chosen_of
+
 if TYPE_CHECKING:
     from medssl_bench.audit.comparison import Audit
+    from medssl_bench.task import Case, Corpus
 
 EPILOG = """\b
 Examples:
@@ -26,8 +29,15 @@ SHOWN = 20
 
 @click.command("audit", epilog=EPILOG, short_help="Look for test cases in corpus and training.")
 @click.argument("tasks", nargs=-1, metavar="TASK...", required=True)
-@click.option("--data", multiple=True, metavar="DIR|TASK=DIR", help="Where the data lies")
+@click.option("--data", multiple=True, metavar="DIR|NAME=DIR", help="Where the data lies")
 @click.option("--corpus", "corpora", multiple=True, help="NAME or folder:PATH[,PATH]; repeatable")
+@click.option(
+    "--split",
+    "files",
+    multiple=True,
+    metavar="[TASK=]FILE[,FILE]",
+    help="Lists in place of the task's rule",
+)
 @click.option(
     "--mapping",
     "mappings",
@@ -53,6 +63,7 @@ def command(
     tasks: tuple[str, ...],
     data: tuple[str, ...],
     corpora: tuple[str, ...],
+    files: tuple[str, ...],
     mappings: tuple[Path, ...],
     pictures: Path | None,
     results: Path | None,
@@ -70,24 +81,33 @@ def command(
     from medssl_bench.audit.comparison import audit, fingerprint_cases
     from medssl_bench.audit.overlaps import find_tables
     from medssl_bench.audit.verdicts import add_to_verdict
-    from medssl_bench.cli.data_command import _chosen
+    from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.data.digest_index import INDEX
-    from medssl_bench.plan import corpus_digest, data_folder
+    from medssl_bench.errors import BenchError
+    from medssl_bench.plan import corpus_digest, find_cases
     from medssl_bench.progress import Progress
+    from medssl_bench.split_file import parse_splits
+    from medssl_bench.task import Corpus
     from medssl_bench.tasks.corpora import load_corpus
     from medssl_bench.validation import check_writable
     from medssl_bench.workspace import load_workspace
 
-    chosen, folders = _chosen(tasks, data, plugins)
+    chosen, folders = chosen_of(tasks, data, plugins)
     workspace = load_workspace()
     root = results or workspace.results
     cache = workspace.cache or root / "cache"
     for folder in (root, cache, *([pictures] if pictures else [])):
         check_writable(folder)
     INDEX.use(cache)
-    every = {task.name: tuple(task.cases(data_folder(task.name, folders))) for task in chosen}
+    splits = parse_splits(files, [owner.name for owner in chosen])
+    every: dict[str, tuple[Case, ...]] = {}
+    for task in chosen:
+        if isinstance(task, Corpus):
+            raise BenchError(f"{task.name}: a corpus has no test cases; name it by --corpus")
+        every[task.name] = tuple(find_cases(task, folders, splits)[0])
     loaded = {corpus.name: corpus for corpus in map(load_corpus, dict.fromkeys(corpora))}
-    volumes = {name: tuple(corpus.cases(None)) for name, corpus in loaded.items()}
+    places = {name: corpus_folder(corpus, folders) for name, corpus in loaded.items()}
+    volumes = {name: tuple(corpus.cases(places[name])) for name, corpus in loaded.items()}
     audits = []
     with Progress(plain, quiet=as_json) as progress:
         sides = {
@@ -97,7 +117,7 @@ def command(
             for name, cases in volumes.items()
         }  # fmt: skip
         tables = {
-            name: [*mappings, *find_tables(getattr(corpus, "folders", ()))]
+            name: [*mappings, *find_tables(_folders(corpus, places[name]))]
             for name, corpus in loaded.items()
         }
         digests = [
@@ -123,6 +143,12 @@ def command(
             against = [f"{len(cases)} volumes of {name}" for name, cases in volumes.items()]
             click.echo(_text(found, tested, against))
     return int(any(found.leaks or any(found.faults.values()) for found in audits))
+
+
+def _folders(corpus: Corpus, place: Path | None) -> list[Path]:
+    """Return where a corpus's scans lie, and so its publisher's tables."""
+    own: tuple[Path, ...] = getattr(corpus, "folders", ())
+    return [*own] or ([place] if place is not None and corpus.needs_data else [])
 
 
 def _json(found: Audit) -> dict[str, Any]:

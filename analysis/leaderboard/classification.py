@@ -1,0 +1,90 @@
+"""The page's tables of classification tasks: their own metrics, never mixed with Dice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from medssl_bench.analysis.leaderboard import views
+from medssl_bench.analysis.leaderboard.marks import Mark
+from medssl_bench.analysis.leaderboard.views import Row, Table, Value
+from medssl_bench.analysis.tables import rows_of
+
+COLUMNS = [
+    "Method",
+    "AUC",
+    "Accuracy",
+    "Accuracy gain over scratch",
+    "F1",
+    "Log loss",
+    "Runs",
+    "Cases",
+    "Backbone",
+    "Pretraining",
+    "Leaks",
+    "Protocol",
+]
+HINTS = {
+    **views.HINTS,
+    "AUC": "area under the ROC curve over the test cases of a run; mean and standard deviation of"
+    " runs",
+    "Accuracy": "share of test cases whose most probable class is the true one",
+    "Accuracy gain over scratch": "paired difference of being right, with its 95 % interval over"
+    " draws and test cases",
+    "F1": "of the positive class of two, or the mean over classes; see the definitions",
+    "Log loss": "mean of minus the logarithm of the true class's probability; less is better",
+    "Cases": "test cases, and how many of them the rarest class has",
+}
+NO_CLASS = "the test cases lack a class"
+ALIKE = "no test case tells the two apart, so there is no interval"
+
+
+def board_tables(
+    board: pd.DataFrame, marks: Mapping[str, Mark], leaks: Mapping[tuple[str, str], Value]
+) -> dict[str, list[Table]]:
+    """Return the tables of each task, one for each number of shots; ``leaks`` as in ``views``."""
+    tables: dict[str, list[Table]] = {}
+    groups = board.groupby(["task", "shots"], sort=False)
+    for index, ((task, shots), rows) in enumerate(groups):
+        low, high = views.gain_range(rows)
+        table = Table(
+            id=f"classes-{index}",
+            caption=f"{task}, {views.shots_text(str(shots))}",
+            columns=COLUMNS,
+            rows=[
+                _row(one, marks[one["method"]], place == 0, low, high, leaks)
+                for place, one in enumerate(rows_of(rows))
+            ],
+            sorted_by=COLUMNS.index("AUC"),
+            zero=-low / (high - low),
+            hints=HINTS,
+        )
+        tables.setdefault(str(task), []).append(table)
+    return tables
+
+
+def _row(
+    one: Mapping[str, Any],
+    mark: Mark,
+    best: bool,
+    low: float,
+    high: float,
+    leaks: Mapping[tuple[str, str], Value],
+) -> Row:
+    few = int(one["smallest_class"])
+    cells = [
+        *(_metric(one, name) for name in ("auc", "accuracy")),
+        views.gain(one, low, high, ALIKE),
+        *(_metric(one, name) for name in ("f1", "log_loss")),
+        views.runs(one),
+        Value(str(int(one["n_cases"])), int(one["n_cases"]), note=f"rarest class {few}"),
+        *views.origin(one, leaks),
+    ]
+    return Row(one["method"], mark, cells, best and math.isfinite(one["auc"]))
+
+
+def _metric(one: Mapping[str, Any], name: str) -> Value:
+    return views.measured(one[name], one[f"{name}_sd"], 3, NO_CLASS)

@@ -1,0 +1,1 @@
+"""``bench data``: one file for each of its commands."""

@@ -1,0 +1,173 @@
+"""Published datasets whose volumes are classified whole, in their official layouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from medssl_bench.data.reading import FileSource
+from medssl_bench.errors import DataError
+from medssl_bench.task import Case, Intensity, Preprocessing
+from medssl_bench.tasks.class_table import ClassTable
+from medssl_bench.tasks.layout import first_group
+from medssl_bench.tasks.release import Release, Tree
+from medssl_bench.tasks.split import Split, Stratified
+
+BRAIN = {
+    "modality": "MR",
+    "balanced": True,
+    "preprocessing": Preprocessing(
+        spacing=None,
+        shape=(128, 128, 64),
+        intensity=Intensity(rule="percentile", low=1.0, high=99.0),
+    ),
+    "crop": (96, 96, 64),
+    "split": Stratified(test=3, of=10),
+}
+"""Paper 003 (section B.3) for brain MR: resized to 128x128x64, crops of 96x96x64, the centre at
+test; 6:1:3, here 30 % tested and the rest for training. Its code scales from the 1st to the 99th
+percentile, crops no foreground, and draws classes equally often."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One case as found: its files by channel, whose it is, and its class."""
+
+    id: str
+    images: Mapping[str, Path]
+    patient: str
+    class_id: int
+
+
+class Example(BaseModel):
+    """One scan that ``bench data synth`` writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    path: str
+    """Below the tree, with ``{channel}`` where there are several; a folder for DICOM."""
+    shows: int
+    """The class that its picture shows."""
+    codes: str = "RAS"
+    dicom: bool = False
+
+
+class Classified(Release):
+    """A dataset of classified volumes; its trees have no label files."""
+
+    kind: Literal["classification"] = "classification"
+    split: Stratified | Split  # type: ignore[assignment]  # by class, or lists
+    """Lists of a published split are given as ``Split(test=..., train=...)``."""
+    examples: dict[str, tuple[Example, ...]] = Field(default_factory=dict, exclude=True)
+    """Tree -> what ``bench data synth`` writes in it, traps of the real data included."""
+    tables: dict[str, str] = Field(default_factory=dict, exclude=True)
+    """File -> text of the tables that lie beside them."""
+
+    def cases(self, root: Path | None) -> list[Case]:
+        """List the classified cases; those without a class that is asked for are passed over.
+
+        Raises:
+            DataError: No tree, a case without a channel or class, or a table that cannot be used.
+        """
+        base, tree = self._find(root)
+        assert isinstance(tree, Tree)
+        scans: dict[str, Scan] = {}
+        for scan in self.scans(base, tree):
+            if scan.id in scans:
+                pair = [next(iter(one.images.values())) for one in (scans[scan.id], scan)]
+                raise DataError(
+                    f"{self.name}: {pair[0]} and {pair[1]} are both {scan.id}; remove one"
+                )
+            scans[scan.id] = scan
+        patients = {name: scans[name].patient for name in sorted(scans)}
+        if isinstance(self.split, Stratified):
+            pools = self.split.pools_of(
+                patients, {name: scan.class_id for name, scan in scans.items()}
+            )
+        else:
+            pools = self.split.pools(patients)
+        return [
+            Case(
+                name,
+                {word: FileSource(scans[name].images[word]) for word in self.channels},
+                patient=patients[name],
+                pool=pool,
+                info={"tree": tree.name},
+                class_id=scans[name].class_id,
+            )
+            for name, pool in pools.items()
+        ]
+
+    def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
+        """Write made-up cases below ``out``, in the first tree or the one named."""
+        from medssl_bench.data.synthetic_scans import synthesise_scans
+
+        return synthesise_scans(self, out, tree)
+
+    def bases(self, root: Path) -> list[Path]:
+        """Return the folder given: patterns reach below it, and tables may lie beside the scans."""
+        return [root]
+
+    def scans(self, base: Path, tree: Tree) -> list[Scan]:
+        """List what lies in a tree and has a class."""
+        raise NotImplementedError
+
+    def _channels_of(self, base: Path, tree: Tree) -> dict[str, dict[str, Path]]:
+        """Return id -> channel -> file, complete."""
+        found = {word: self._list(base, tree, tree.images[word]) for word in self.channels}
+        every: dict[str, dict[str, Path]] = {}
+        for number in sorted(set().union(*found.values())):
+            for word, files in found.items():
+                if number not in files:
+                    raise DataError(
+                        f"{self.name}: {number} has no {word}, expected"
+                        f" {base / tree.images[word]}; unpack it completely"
+                    )
+            every[number] = {word: files[number] for word, files in found.items()}
+        return every
+
+
+class ClassifiedByFolder(Classified):
+    """Classes are folders: ``{class}`` in a pattern stands for their names."""
+
+    class_folders: dict[int, str]
+
+    def scans(self, base: Path, tree: Tree) -> list[Scan]:
+        """List the cases of every class's folder."""
+        found = []
+        for class_id, folder in self.class_folders.items():
+            of_class = tree.model_copy(update={"images": _named(tree.images, folder)})
+            for number, images in self._channels_of(base, of_class).items():
+                patient = first_group(self.patient, number)
+                found.append(Scan(number, images, patient, class_id))
+        return found
+
+    def holds(self, base: Path, tree: Tree) -> bool:
+        """Tell whether the folder of any class holds an image."""
+        return any(
+            self._list(base, tree, pattern)
+            for folder in self.class_folders.values()
+            for pattern in _named(tree.images, folder).values()
+        )
+
+
+class ClassifiedByTable(Classified):
+    """Classes stand in a CSV or TSV file, by the case's id."""
+
+    table: ClassTable
+
+    def scans(self, base: Path, tree: Tree) -> list[Scan]:
+        """List the cases that the table gives a class."""
+        images = self._channels_of(base, tree)
+        classes = self.table.classes_of(self.name, base, [*images])
+        return [
+            Scan(number, images[number], first_group(self.patient, number), class_id)
+            for number, class_id in classes.items()
+        ]
+
+
+def _named(images: Mapping[str, str], folder: str) -> dict[str, str]:
+    return {word: pattern.replace("{class}", folder) for word, pattern in images.items()}
