@@ -10,6 +10,7 @@ own, so that axes may be flipped or exchanged. Of the header only the voxel size
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +29,10 @@ GRIDS_MM = (1.0, 2.0, 4.0)
 FINEST_VOXELS = 4_000_000
 """Voxels on a grid above which it is left out, but for the two coarse ones: the grid of 1 mm is for
 small volumes, such as the 35 x 50 x 35 mm around a hippocampus."""
-LANDMARKS = 192
-"""The strongest kept on each grid."""
+LANDMARKS = 128
+"""The strongest kept on each grid and of each tissue."""
+TISSUES = 2
+"""The commonest that are looked at."""
 SIGMAS = (1.5, 2.4)
 """Voxels of the grid; landmarks are extrema of the difference of these two Gaussians."""
 PATCH = (np.arange(6) - 2.5) * 1.8
@@ -39,7 +42,9 @@ TERMS = 64
 MARGIN = 3
 """Voxels at the border where no landmark is looked for."""
 WEAKEST = 1e-3
-"""Least strength, in quartile distances of the volume's intensities: below it is rounding."""
+"""Least strength, as a share of the span of squeezed intensities: below it is rounding."""
+BINS = 200
+"""Of the histogram of tissue."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +95,30 @@ def fingerprint(volume: Volume) -> Fingerprint:
 
     A volume of few voxels or of one intensity has none: it cannot be told from another.
     """
-    array = np.nan_to_num(np.asarray(volume.array, dtype=np.float32), posinf=0.0, neginf=0.0)
-    parts = [
-        _landmarks(*_on_grid(array, volume.header.spacing, grid), GRIDS_MM.index(grid))
-        for grid in grids_of(volume)
-    ]
+    look = Look(volume)
+    parts = []
+    for grid in grids_of(volume):
+        array, sides = look.on_grid(grid)
+        for tissue in look.tissues:
+            parts.append(_landmarks(_squeezed(array, *tissue), sides, GRIDS_MM.index(grid)))
+    return joined(parts)
+
+
+def _none() -> Fingerprint:
+    """Return the fingerprint of a volume without landmarks."""
+    return Fingerprint(
+        np.empty((0, 3), np.float32),
+        np.empty((0, 3, 3), np.int8),
+        np.empty(0, np.int8),
+        np.empty((0, TERMS), np.int8),
+    )
+
+
+def joined(parts: Sequence[Fingerprint]) -> Fingerprint:
+    """Return the landmarks of all, one after another."""
     return Fingerprint(
         *(
-            np.concatenate([getattr(part, name) for part in parts])
+            np.concatenate([getattr(part, name) for part in (_none(), *parts)])
             for name in Fingerprint.__annotations__
         )
     )
@@ -107,6 +128,26 @@ def grids_of(volume: Volume) -> tuple[float, ...]:
     """Return the grids (mm) on which a volume is looked at, the finest first."""
     size = volume.array.size * float(np.prod(volume.header.spacing))
     return tuple(grid for grid in GRIDS_MM if grid >= 2 or size / grid**3 <= FINEST_VOXELS)
+
+
+class Look:
+    """A volume as landmarks see it: on cubic voxels, one tissue at a time."""
+
+    def __init__(self, volume: Volume) -> None:
+        """Find the volume's tissues."""
+        array = np.asarray(volume.array, dtype=np.float32)
+        self.array = np.nan_to_num(array, posinf=0.0, neginf=0.0)
+        self.spacing = volume.header.spacing
+        self.tissues = _tissues(self.on_grid(2.0)[0])
+
+    def on_grid(self, grid: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Return the voxels on one grid and their sides in mm."""
+        return _on_grid(self.array, self.spacing, grid)
+
+    def reliefs(self, grid: float) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
+        """Return what stands out of each tissue on one grid, and the sides of voxels in mm."""
+        array, sides = self.on_grid(grid)
+        return [_smoothed(_squeezed(array, *tissue))[1] for tissue in self.tissues], sides
 
 
 def _on_grid(
@@ -124,18 +165,40 @@ def _on_grid(
     smooth = ndimage.gaussian_filter(array, blur, truncate=3.0) if any(blur) else array
     volume = torch.from_numpy(np.ascontiguousarray(smooth))[None, None]
     result = F.interpolate(volume, size=size, mode="trilinear", align_corners=False)
-    return _compressed(result[0, 0].numpy()), np.array(array.shape) * spacing / size
+    return result[0, 0].numpy(), np.array(array.shape) * spacing / size
 
 
-def _compressed(array: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Squeeze what is far from the middle, so that bone and air do not take all landmarks."""
-    low, high = np.percentile(array, (5, 95))
-    inside = array[array > low + 0.05 * (high - low)]
-    first, middle, last = np.percentile(inside if inside.size else array, (25, 50, 75))
-    if not last > first:
-        return np.zeros_like(array)
-    squeezed: NDArray[np.float32] = np.arcsinh((array - middle) / (last - first))
-    return squeezed.astype(np.float32)
+def _tissues(array: NDArray[np.float32]) -> list[tuple[float, float]]:
+    """Return the commonest values above Otsu's threshold and the half widths of their peaks.
+
+    They are the same tissues after any linear change and in any window that shows them.
+    """
+    from scipy.signal import find_peaks, peak_widths
+    from skimage.filters import threshold_otsu
+
+    low, high = np.percentile(array, (1, 99))
+    if not high > low:
+        return []
+    body = array[array > threshold_otsu(array.clip(low, high)[::2, ::2, ::2])]
+    body = body[(body > array.min()) & (body < array.max())]  # where a window cuts, values pile up
+    if body.size < 100:
+        return []
+    first, last = np.percentile(body, (1, 99))
+    counts, edges = np.histogram(body, BINS, (first, last))
+    smooth = np.pad(ndimage.gaussian_filter1d(counts.astype(float), 3), 1)
+    peaks, _ = find_peaks(smooth, prominence=0.05 * smooth.max())
+    peaks = peaks[np.argsort(-smooth[peaks], kind="stable")][:TISSUES]
+    step = float(edges[1] - edges[0])
+    widths = peak_widths(smooth, peaks)[0] * step / 2
+    return [
+        (float(edges[0]) + (peak - 0.5) * step, float(max(width, step)))
+        for peak, width in zip(peaks, widths, strict=True)
+    ]
+
+
+def _squeezed(array: NDArray[np.float32], middle: float, width: float) -> NDArray[np.float32]:
+    """Make flat what is far from one tissue, so that no intensity window matters."""
+    return np.tanh((array - middle) / (2 * width)).astype(np.float32)
 
 
 def _landmarks(array: NDArray[np.float32], sides: NDArray[np.float64], grid: int) -> Fingerprint:
@@ -165,13 +228,6 @@ def _smoothed(
     """Return the array smoothed, and less its stronger smoothing: what stands out of it."""
     near = ndimage.gaussian_filter(array, SIGMAS[0], truncate=3.5)
     return near, near - ndimage.gaussian_filter(array, SIGMAS[1], truncate=3.5)
-
-
-def relief(volume: Volume, grid: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return what stands out of a volume on one grid, and the sides of its voxels in mm."""
-    array = np.nan_to_num(np.asarray(volume.array, dtype=np.float32), posinf=0.0, neginf=0.0)
-    on_grid, sides = _on_grid(array, volume.header.spacing, grid)
-    return _smoothed(on_grid)[1], sides
 
 
 def _offsets(response: NDArray[np.float32], voxels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medssl_bench.audit.fingerprint import GRIDS_MM, TERMS, Fingerprint, grids_of, relief
+from medssl_bench.audit.fingerprint import (
+    GRIDS_MM,
+    TERMS,
+    Fingerprint,
+    Look,
+    grids_of,
+    joined,
+)
 from medssl_bench.data.volume import Volume
 
 ALIKE = 0.9
@@ -67,7 +74,7 @@ class Index:
         """Hash every landmark of the test volumes."""
         self.counts = np.array([len(test) for test in tests], dtype=np.int64)
         self.owner = np.repeat(np.arange(len(tests)), self.counts)
-        self.all = _joined(tests)
+        self.all = joined(tests)
         self.descriptors = self.all.descriptors.astype(np.float32)
         self.middle, whitening = _whitening(self.all.descriptors)
         projections = np.random.default_rng(0).standard_normal((TABLES, COMPONENTS, BITS))
@@ -91,7 +98,7 @@ class Index:
             yield from self._compare(block, start)
 
     def _compare(self, block: Sequence[Fingerprint], start: int) -> Iterator[Match]:
-        others = _joined(block)
+        others = joined(block)
         counts = np.array([len(other) for other in block], dtype=np.int64)
         owner = np.repeat(np.arange(len(block)), counts)
         ours, theirs = self._alike(others)
@@ -176,30 +183,18 @@ def correlation(test: Volume, other: Volume, match: Match) -> float | None:
     On the finest grid that both have, for coarse voxels of one organ look alike in all patients.
 
     Returns:
-        Pearson's correlation over the voxels that both have; None where these are too few.
+        Pearson's correlation over the voxels that both have, of the tissues that agree best; None
+        where these are too few.
     """
     grid = max(grids_of(test)[0], grids_of(other)[0])
-    (one, ours), (two, theirs) = relief(test, grid), relief(other, grid)
-    places = (np.indices(one.shape).reshape(3, -1) + 0.5) * ours[:, None]
+    (ones, ours), (twos, theirs) = Look(test).reliefs(grid), Look(other).reliefs(grid)
+    if not ones or not twos:
+        return None
+    places = (np.indices(ones[0].shape).reshape(3, -1) + 0.5) * ours[:, None]
     back = match.turn.T @ (places - match.shift[:, None]) / theirs[:, None] - 0.5
-    inside = (back >= 0).all(0) & (back <= np.array(two.shape)[:, None] - 1).all(0)
+    inside = (back >= 0).all(0) & (back <= np.array(twos[0].shape)[:, None] - 1).all(0)
     if inside.sum() < LEAST_VOXELS:
         return None
-    values = ndimage.map_coordinates(two, back[:, inside], order=1)
-    return float(np.corrcoef(one.ravel()[inside], values)[0, 1])
-
-
-def _joined(parts: Sequence[Fingerprint]) -> Fingerprint:
-    """Return the landmarks of all, one after another."""
-    empty = Fingerprint(
-        np.empty((0, 3), np.float32),
-        np.empty((0, 3, 3), np.int8),
-        np.empty(0, np.int8),
-        np.empty((0, TERMS), np.int8),
-    )
-    return Fingerprint(
-        *(
-            np.concatenate([getattr(part, name) for part in (empty, *parts)])
-            for name in Fingerprint.__annotations__
-        )
-    )
+    laid = [ndimage.map_coordinates(two, back[:, inside], order=1) for two in twos]
+    flat = [one.ravel()[inside] for one in ones]
+    return max(float(np.corrcoef(one, two)[0, 1]) for one in flat for two in laid)

@@ -60,11 +60,13 @@ def blurred(real: Fingerprint, seed: int) -> Fingerprint:
     """Return landmarks somewhere else, that look less like those they come from."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 0.6 * 127 / np.sqrt(real.descriptors.shape[1]), real.descriptors.shape)
+    noisy = real.descriptors + noise
+    noisy *= 127 / np.maximum(np.linalg.norm(noisy, axis=1, keepdims=True), 1e-9)
     return Fingerprint(
         rng.permutation(real.places) + rng.normal(0, 20, real.places.shape).astype(np.float32),
         real.turns,
         real.grids,
-        np.clip(real.descriptors + noise, -127, 127).astype(np.int8),
+        np.rint(noisy).astype(np.int8),
     )
 
 
