@@ -9,7 +9,7 @@ too narrow, as they never go beyond the extreme draws: use
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,17 +29,36 @@ def resampled_means(
         resamples: How many.
         seed: Of the resampling.
     """
-    methods, draws, seeds, cases = values.shape
+    return resampled_together([values], resamples, seed)[0]
+
+
+def resampled_together(
+    tables: Sequence[NDArray[np.float64]], resamples: int = 10_000, seed: int = 0
+) -> list[NDArray[np.float64]]:
+    """Resample several tables of the same cases, such as few and all shots, with one draw of cases.
+
+    Args:
+        tables: Each ``(methods, draws, seeds, cases)``; cases are the same in all.
+        resamples: How many.
+        seed: Of the resampling.
+
+    Returns:
+        Of each table ``(resamples, methods)``.
+    """
     random = np.random.default_rng(seed)
-    flat = np.ascontiguousarray(values.reshape(methods * draws * seeds, cases))
-    means = np.empty((resamples, methods))
+    cases = tables[0].shape[3]
+    means = [np.empty((resamples, len(table))) for table in tables]
     for start in range(0, resamples, CHUNK):
         count = min(CHUNK, resamples - start)
-        of_draws = weights(random, draws, (count,))
-        of_seeds = weights(random, seeds, (count, draws))
-        of_runs = (of_draws[:, :, None] * of_seeds).reshape(count, draws * seeds)
-        runs = (flat @ weights(random, cases, (count,)).T).reshape(methods, draws * seeds, count)
-        means[start : start + count] = np.einsum("mrb,br->bm", runs, of_runs)
+        of_cases = weights(random, cases, (count,))
+        for table, out in zip(tables, means, strict=True):
+            methods, draws, seeds, _ = table.shape
+            of_draws = weights(random, draws, (count,))
+            of_seeds = weights(random, seeds, (count, draws))
+            of_runs = (of_draws[:, :, None] * of_seeds).reshape(count, draws * seeds)
+            runs = table.reshape(-1, cases) @ of_cases.T
+            runs = runs.reshape(methods, draws * seeds, count)
+            out[start : start + count] = np.einsum("mrb,br->bm", runs, of_runs)
     return means
 
 

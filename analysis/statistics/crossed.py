@@ -110,19 +110,26 @@ def retraining_test(difference: np.ndarray, *, alpha: float = 0.05) -> Retrainin
         )
     variance, freedom = variance_of_mean(table)
     error = float(np.sqrt(variance))
-    with np.errstate(divide="ignore"):
-        p = float(2 * stats.t.sf(np.abs(np.float64(interval.mean) / error), freedom))
     return RetrainingTest(
         mean=interval.mean,
         low=interval.low,
         high=interval.high,
-        p=p,
+        p=float(p_values(table)),
         freedom=float(freedom),
         standard_error=error,
         detectable=detectable_difference(error, float(freedom), alpha),
         n_draws=n_draws,
         n_cases=n_cases,
     )
+
+
+def p_values(tables: np.ndarray) -> np.ndarray:
+    """Return the two-sided p of each mean of ``(..., draws, cases)``; NaN where all is zero."""
+    variance, freedom = variance_of_mean(tables)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.abs(tables.mean(axis=(-2, -1))) / np.sqrt(variance)
+    p: np.ndarray = 2 * stats.t.sf(t, freedom)
+    return p
 
 
 def variance_of_mean(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

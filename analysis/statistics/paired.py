@@ -89,7 +89,7 @@ def compare_cases(
         rank_biserial=biserial,
         rank_biserial_low=float(around[0]) if len(around) else np.nan,
         rank_biserial_high=float(around[1]) if len(around) else np.nan,
-        p=np.nan if reason else wilcoxon(values),
+        p=np.nan if reason else float(wilcoxon(values)),
         p_flip=np.nan if reason else flip_signs(values, seed=seed),
         least_p=min(1.0, 2.0 ** (1 - len(moved))) if not reason else np.nan,
         detectable=detectable_difference(error, n - 1, alpha),
@@ -97,9 +97,13 @@ def compare_cases(
     )
 
 
-def wilcoxon(values: NDArray[np.float64]) -> float:
-    """Two-sided Wilcoxon signed rank p; zeros keep their ranks (Pratt) and have no sign."""
-    return float(stats.wilcoxon(values, zero_method="pratt").pvalue)
+def wilcoxon(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Two-sided Wilcoxon signed rank p along the last axis, ``(..., cases)``.
+
+    Zeros keep their ranks and have no sign (Pratt 1959).
+    """
+    found = stats.wilcoxon(values, zero_method="pratt", axis=-1)
+    return np.asarray(found.pvalue, float)
 
 
 def rank_biserial(values: NDArray[np.float64]) -> NDArray[np.float64]:
