@@ -74,6 +74,10 @@ def definitions(tolerance_mm: float = 1.0, more: bool = False) -> dict[str, str]
 
 DEFINITIONS: dict[str, str] = definitions()
 
+AVERAGED = ("nsd", "assd", "volume_error")
+LESIONS = ("lesion_dice", "lesion_hd95")
+"""What a summary has beside Dice and HD95, where it was measured."""
+
 # Coordinates in mm are rounded; a distance equal to the tolerance must count as within it.
 ROUNDING_MM = 1e-6
 
@@ -186,6 +190,41 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
         },
         "mean": _summary(per_case, table["status"]),
     }
+
+
+def summarise_more(rows: pd.DataFrame) -> pd.DataFrame:
+    """Aggregate every metric of one set of predictions by the rules of :func:`summarise`.
+
+    Args:
+        rows: As for :func:`summarise`, with any other columns of a case row or lesion row.
+
+    Returns:
+        One row a target and one of ``mean``, with the mean of each metric over the targets present
+        in the reference (lesion-wise ones over all cases, as their definition covers empty ones),
+        and ``present``, ``missed``, ``absent``, ``false``: counts.
+    """
+    table = _checked(rows).join(rows[[name for name in (*AVERAGED, *LESIONS) if name in rows]])
+    if "assd" in table:
+        table["assd"] = table["assd"].where(table["status"] != "pred_empty", table["diagonal_mm"])
+    table["present"] = table["status"].isin(["ok", "pred_empty"])
+    averaged = ["dice", "hd95", *(name for name in AVERAGED if name in table)]
+    lesions = [name for name in LESIONS if name in table]
+    present = table[table["present"]]
+    order = list(dict.fromkeys(table["target"]))
+    means = present.groupby("target")[averaged].mean().reindex(order)
+    means = means.join(table.groupby("target")[lesions].mean())
+    per_case = present.groupby("case")[averaged].mean().mean()
+    means.loc["mean"] = pd.concat([per_case, table.groupby("case")[lesions].mean().mean()])
+    statuses = pd.crosstab(table["target"], table["status"]).reindex(
+        index=order, columns=list(STATUSES), fill_value=0
+    )
+    statuses.loc["mean"] = statuses.sum()
+    return means.assign(
+        present=statuses["ok"] + statuses["pred_empty"],
+        missed=statuses["pred_empty"],
+        absent=statuses["ref_empty"] + statuses["both_empty"],
+        false=statuses["ref_empty"],
+    )
 
 
 def _summary(values: pd.DataFrame, statuses: pd.Series[str]) -> dict[str, float | int | None]:

@@ -100,7 +100,7 @@ def _compare(
             f" export them on one grid"
         )
         return [Finding("error", case, file, message)]
-    apart = _corner_distance(header, first)
+    apart = corner_distance(header, first)
     if apart > AFFINE_TOLERANCE_MM:
         message = (
             f"the affines of {name} and {first_name} differ by up to {apart:.1f} mm;"
@@ -110,7 +110,7 @@ def _compare(
     return []
 
 
-def _corner_distance(one: Header, other: Header) -> float:
+def corner_distance(one: Header, other: Header) -> float:
     """Return the largest distance in mm between where two affines put the grid's corners."""
     ends = [(0, side - 1) for side in one.shape]
     corners = np.array([(x, y, z, 1) for x in ends[0] for y in ends[1] for z in ends[2]])
