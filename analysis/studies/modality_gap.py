@@ -69,12 +69,11 @@ def analyse(evidence: Evidence) -> Outcome:
     pairs = product(*([task for task in groups if modality[task] == one] for one in ("CT", "MRI")))
     sections, drawn = [], []
     for ct, mri in pairs:
-        for shots, rows in _rows(evidence, groups, tuning, ct, mri).items():
+        for title, rows in _rows(evidence, groups, tuning, ct, mri).items():
             table = pd.DataFrame(rows)
             correct = CORRECTIONS[evidence.options.correction]
             table["p_adjusted"] = correct(table["p"])
             table["p_interaction_adjusted"] = correct(table["p_interaction"])
-            title = f"{ct} against {mri}, shots {shots}"
             digits = digits_of(evidence.options.metric)
             sections.append(Section(title, table, SHOWN, _notes(rows), digits))
             drawn.append((title, table))
@@ -124,7 +123,7 @@ def _rows(
     ct: str,
     mri: str,
 ) -> dict[str, list[dict[str, object]]]:
-    """Return the rows of each number of shots that both tasks have."""
+    """Return a table's rows by its title: what both tasks were run with."""
     rows: dict[str, list[dict[str, object]]] = {}
     for group in [name for name in groups[ct] if name in groups[mri]]:
         sides = [
@@ -140,7 +139,10 @@ def _rows(
         for key in sorted(common, key=lambda one: shots_order(one[0])):
             first, second = sides[0][key], sides[1][key]
             base = [_baseline(panel) for panel, _ in (first, second)]
-            rows.setdefault(key[0], []).append(
+            identity = first[0].identities[first[1]]
+            title = f"{ct} against {mri}, shots {key[0]}, {identity['backbone']},"
+            title += f" {identity['profile']}, tuning {tuning[identity['protocol']][:8]}"
+            rows.setdefault(title, []).append(
                 _row(group, first, second, base, evidence.options.alpha)
             )
     return rows
