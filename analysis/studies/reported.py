@@ -6,9 +6,10 @@ about; what they give is compared with what the paper states.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -137,16 +138,16 @@ def performance_gaps(table: pd.DataFrame) -> pd.DataFrame:
         if len(shots) < 2:
             continue
         lower = most["metric"].iloc[0] in LOWER_IS_BETTER
-        best = most.loc[most["value"].idxmin() if lower else most["value"].idxmax()]
+        best = most.sort_values("value", ascending=lower, kind="stable").iloc[0].to_dict()
         for cell in cells.to_dict("records"):
             gap = 100 * (cell["value"] / best["value"] - 1)
-            reference = f"{_label(dict(best), most)} {best['value']:g}"
+            reference = f"{_label(best, most)} {best['value']:g}"
             rows.append({**cell, "label": _label(cell, cells), "reference": reference, "gap": gap})
     columns = [*CELL, "method", "backbone", "label", "value", "reference", "gap"]
     return pd.DataFrame(rows)[columns]
 
 
-def _label(cell: dict[str, object] | dict[object, object], cells: pd.DataFrame) -> str:
+def _label(cell: Mapping[Any, Any], cells: pd.DataFrame) -> str:
     """Name a row by its method, and by its backbone where that is what tells it apart."""
     alike = cells[cells["method"] == cell["method"]]
     several = alike["backbone"].nunique() > 1
@@ -169,17 +170,18 @@ def _minus(first: dict[str, str], second: dict[str, str]) -> Callable[[pd.DataFr
 
 
 def _best(
-    *, among: Callable[[pd.DataFrame], pd.Series[bool]] | None = None, last: bool = False,
-    **words: str,
-) -> Callable[[pd.DataFrame], str]:  # fmt: skip
+    column: Mapping[str, str],
+    among: Callable[[pd.DataFrame], pd.Series[bool]] | None = None,
+    *,
+    last: bool = False,
+) -> Callable[[pd.DataFrame], str]:
     """Name the method with the highest (or lowest) value of a column."""
 
     def find(table: pd.DataFrame) -> str:
         found = table if among is None else table[among(table)]
-        for column, word in words.items():
-            found = found[found[column] == word]
-        place = found["value"].idxmin() if last else found["value"].idxmax()
-        return str(found.loc[place, "method"])
+        for name, word in column.items():
+            found = found[found[name] == word]
+        return str(found.sort_values("value", ascending=last, kind="stable")["method"].iloc[0])
 
     return find
 
@@ -232,7 +234,8 @@ STATEMENTS = (
         lambda table: _value(table, method="scratch", **ORGANS),
     ),
     Statement(
-        "ssl_transfer", "5.7.3", "least accurate pretrained model, average of organs (Inpaint, a misprint, left out)", 0.85,
+        "ssl_transfer", "5.7.3",
+        "least accurate pretrained model, average of organs (Inpaint, misprinted, left out)", 0.85,
         lambda table: float(
             table[_pretrained(table) & (table["table"] == "Table 2") & (table["target"] == "AVG")
                   & (table["method"] != "inpaint")]["value"].min()
@@ -240,14 +243,15 @@ STATEMENTS = (
     ),
     Statement(
         "ssl_transfer", "5.7.3", "least accurate pretrained model, lung tumour",
-        "swinunetr_public", _best(among=_pretrained, last=True, **TUMOUR),
+        "swinunetr_public", _best(TUMOUR, _pretrained, last=True),
     ),
     Statement(
-        "ssl_transfer", "Abstract", "highest accuracy, organs", "smit", _best(**ORGANS)
+        "ssl_transfer", "Abstract", "highest accuracy, organs", "smit", _best(ORGANS)
     ),
     Statement(
-        "ssl_transfer", "Abstract", "highest accuracy, lung tumour (Inpaint, a misprint, left out)", "smit",
-        _best(among=lambda table: table["method"] != "inpaint", **TUMOUR),
+        "ssl_transfer", "Abstract",
+        "highest accuracy, lung tumour (Inpaint, misprinted, left out)", "smit",
+        _best(TUMOUR, lambda table: table["method"] != "inpaint"),
     ),
     _umif("siim_seg", "1%", "ViT-B", 1.4),
     _umif("siim_seg", "10%", "ViT-B", 0.3),
