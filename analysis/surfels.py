@@ -32,7 +32,7 @@ class Surfels(NamedTuple):
 
 def find_surfels(mask: NDArray[np.bool_]) -> Surfels:
     """Find the corners of a mask ``(X, Y, Z)`` where inside meets outside; beyond is outside."""
-    codes = np.pad(mask, 1).view(np.uint8)
+    codes: NDArray[Any] = np.pad(mask, 1).view(np.uint8)
     # One axis after another: the bits of 2 voxels become those of 4, then of 8.
     codes = codes[:, :, :-1] << 1 | codes[:, :, 1:]
     codes = codes[:, :-1] << 2 | codes[:, 1:]

@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from medssl_bench.analysis.leaderboard.marks import COLOURS, DASHES
 from medssl_bench.analysis.statistics.ranks import ranks_of
+from medssl_bench.analysis.studies.drawing import sheet, style, titled
 from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section
 
 LOWER_IS_BETTER = ("hd95",)
@@ -76,7 +79,7 @@ def analyse(evidence: Evidence) -> Outcome:
         ),
     ]  # fmt: skip
     claim = "Numbers as printed in the papers, recomputed from their own tables; nothing measured."
-    return Outcome("reported", claim, sections)
+    return Outcome("reported", claim, sections, {"reported": _draw(performance_gaps(table))})
 
 
 def read_reported() -> pd.DataFrame:
@@ -145,6 +148,32 @@ def performance_gaps(table: pd.DataFrame) -> pd.DataFrame:
             rows.append({**cell, "label": _label(cell, cells), "reference": reference, "gap": gap})
     columns = [*CELL, "method", "backbone", "label", "value", "reference", "gap"]
     return pd.DataFrame(rows)[columns]
+
+
+def _draw(gaps: pd.DataFrame) -> Figure:
+    """Draw the printed gaps against shots, a column of a table each."""
+    columns = list(gaps.groupby(["source", "task", "target", "metric"], sort=False))
+    with style():
+        figure, axes = sheet(-(-len(columns) // 2), 4.6, 3.0, columns=2)
+        for one, (key, rows) in zip(axes, columns, strict=False):
+            shots = sorted(rows["shots"].unique(), key=ORDER.__getitem__)
+            labels = list(dict.fromkeys(rows["label"]))
+            for number, label in enumerate(labels):
+                mine = rows[rows["label"] == label]
+                places = [shots.index(word) for word in mine["shots"]]
+                colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % 4]
+                one.plot(
+                    places, mine["gap"], color=colour, linestyle=dash, marker="o", markersize=3,
+                    linewidth=1.2, label=label,
+                )  # fmt: skip
+            one.set_xticks(range(len(shots)), shots)
+            one.set_ylabel("Performance gap (%)")
+            one.grid(axis="y")
+            one.legend(frameon=False, fontsize=5.5, ncols=2)
+            titled(one, ", ".join(map(str, key)))
+        for one in axes[len(columns) :]:
+            one.set_axis_off()
+    return figure
 
 
 def _label(cell: Mapping[Any, Any], cells: pd.DataFrame) -> str:
