@@ -22,6 +22,7 @@ from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section
 
 LOWER_IS_BETTER = ("hd95",)
 CELL = ["source", "table", "task", "target", "metric", "shots"]
+COLUMN = ["source", "table", "task", "target", "metric"]
 CHECKED = {
     "source": "{source}",
     "section": "{section}",
@@ -32,7 +33,7 @@ CHECKED = {
 }
 RANKED = {"table": "{source} {table}", "what": "{what}", "ranking": "{ranking}"}
 GAPPED = {
-    "source": "{source}",
+    "table": "{source} {table}",
     "task": "{task}",
     "target": "{target}",
     "metric": "{metric}",
@@ -135,7 +136,7 @@ def performance_gaps(table: pd.DataFrame) -> pd.DataFrame:
     """Relate each printed value to the best of its column at the most shots, in percent."""
     printed = table[table["table"].str.startswith("Table") & table["shots"].isin(list(ORDER))]
     rows = []
-    for _, cells in printed.groupby(["source", "task", "target", "metric"], sort=False):
+    for _, cells in printed.groupby(COLUMN, sort=False):
         shots = sorted(cells["shots"].unique(), key=ORDER.__getitem__)
         most = cells[cells["shots"] == shots[-1]]
         if len(shots) < 2:
@@ -152,7 +153,7 @@ def performance_gaps(table: pd.DataFrame) -> pd.DataFrame:
 
 def _draw(gaps: pd.DataFrame) -> Figure:
     """Draw the printed gaps against shots, a column of a table each."""
-    columns = list(gaps.groupby(["source", "task", "target", "metric"], sort=False))
+    columns = list(gaps.groupby(COLUMN, sort=False))
     with style():
         figure, axes = sheet(-(-len(columns) // 2), 4.6, 3.0, columns=2)
         for one, (key, rows) in zip(axes, columns, strict=False):
