@@ -179,7 +179,7 @@ def _tissues(array: NDArray[np.float32]) -> list[tuple[float, float]]:
     low, high = np.percentile(array, (1, 99))
     if not high > low:
         return []
-    body = array[array > threshold_otsu(array.clip(low, high)[::2, ::2, ::2])]
+    body = array[array > threshold_otsu(array.clip(low, high)[::2, ::2, ::2].ravel())]
     body = body[(body > array.min()) & (body < array.max())]  # where a window cuts, values pile up
     if body.size < 100:
         return []
