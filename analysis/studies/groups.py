@@ -67,7 +67,7 @@ def analyse(evidence: Evidence) -> Outcome:
 
 def group_tables(evidence: Evidence) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the groups of every task of the records, or of the task that was asked for."""
-    tasks = sorted(evidence.records.cases["task"].unique())
+    tasks = sorted(evidence.records.segmented["task"].unique())
     chosen = evidence.options.task
     return {
         task: groups_of(evidence.records, task, evidence.options.gall_bladder)

@@ -42,7 +42,7 @@ def groups_of(
             for name, targets in groups.items()
         }
         groups[gall_bladder] = (*groups.get(gall_bladder, ()), GALL_BLADDER)
-    known = target_order(results.cases)[task]
+    known = target_order(results.segmented)[task]
     grouped = {
         name: tuple(one for one in known if one in targets) for name, targets in groups.items()
     }

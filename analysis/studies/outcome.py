@@ -59,7 +59,7 @@ class Evidence:
         """Return what can be compared, narrowed by the options."""
         chosen = self.options
         return panels(
-            self.records.cases,
+            self.records.segmented,
             chosen.metric,
             task=chosen.task,
             shots=shots or chosen.shots,

@@ -30,7 +30,7 @@ FINEST_VOXELS = 4_000_000
 """Voxels on a grid above which it is left out, but for the two coarse ones: the grid of 1 mm is for
 small volumes, such as the 35 x 50 x 35 mm around a hippocampus."""
 LANDMARKS = 128
-"""The strongest kept on each grid and of each tissue."""
+"""The strongest kept on each grid, of the whole and of each tissue."""
 TISSUES = 2
 """The commonest that are looked at."""
 SIGMAS = (1.5, 2.4)
@@ -99,8 +99,8 @@ def fingerprint(volume: Volume) -> Fingerprint:
     parts = []
     for grid in grids_of(volume):
         array, sides = look.on_grid(grid)
-        for tissue in look.tissues:
-            parts.append(_landmarks(_squeezed(array, *tissue), sides, GRIDS_MM.index(grid)))
+        for scaled in look.scaled(array):
+            parts.append(_landmarks(scaled, sides, GRIDS_MM.index(grid)))
     return joined(parts)
 
 
@@ -131,23 +131,35 @@ def grids_of(volume: Volume) -> tuple[float, ...]:
 
 
 class Look:
-    """A volume as landmarks see it: on cubic voxels, one tissue at a time."""
+    """A volume as landmarks see it: on cubic voxels, as a whole and one tissue at a time.
+
+    The whole is the same in any part of a scan, a tissue in any window of intensities.
+    """
 
     def __init__(self, volume: Volume) -> None:
-        """Find the volume's tissues."""
+        """Find the volume's middle, spread and tissues."""
         array = np.asarray(volume.array, dtype=np.float32)
         self.array = np.nan_to_num(array, posinf=0.0, neginf=0.0)
         self.spacing = volume.header.spacing
-        self.tissues = _tissues(self.on_grid(2.0)[0])
+        coarse, _ = self.on_grid(2.0)
+        self.middle, self.spread = _middle(coarse)
+        self.tissues = _tissues(coarse)
 
     def on_grid(self, grid: float) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Return the voxels on one grid and their sides in mm."""
         return _on_grid(self.array, self.spacing, grid)
 
+    def scaled(self, array: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Return the voxels of a grid scaled in each way; none where all are alike."""
+        if not self.spread:
+            return []
+        whole = np.arcsinh((array - self.middle) / self.spread).astype(np.float32)
+        return [whole, *(_squeezed(array, *tissue) for tissue in self.tissues)]
+
     def reliefs(self, grid: float) -> tuple[list[NDArray[np.float32]], NDArray[np.float64]]:
-        """Return what stands out of each tissue on one grid, and the sides of voxels in mm."""
+        """Return what stands out in each way on one grid, and the sides of voxels in mm."""
         array, sides = self.on_grid(grid)
-        return [_smoothed(_squeezed(array, *tissue))[1] for tissue in self.tissues], sides
+        return [_smoothed(scaled)[1] for scaled in self.scaled(array)], sides
 
 
 def _on_grid(
@@ -166,6 +178,14 @@ def _on_grid(
     volume = torch.from_numpy(np.ascontiguousarray(smooth))[None, None]
     result = F.interpolate(volume, size=size, mode="trilinear", align_corners=False)
     return result[0, 0].numpy(), np.array(array.shape) * spacing / size
+
+
+def _middle(array: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the median of what is not background, and its quartile distance."""
+    low, high = np.percentile(array, (5, 95))
+    inside = array[array > low + 0.05 * (high - low)]
+    first, middle, last = np.percentile(inside if inside.size else array, (25, 50, 75))
+    return float(middle), float(last - first)
 
 
 def _tissues(array: NDArray[np.float32]) -> list[tuple[float, float]]:
