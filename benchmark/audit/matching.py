@@ -53,9 +53,9 @@ class Match:
     other: int
     """Place of the volume compared with them."""
     landmarks: int
-    """How many agree."""
+    """How many agree, in different places."""
     of: int
-    """How many the volume with fewer has."""
+    """How many places the volume with fewer has."""
     turn: NDArray[np.int64]
     """``(3, 3)`` signed permutation from the other's axes to the test volume's."""
     shift: NDArray[np.float64]
@@ -73,6 +73,7 @@ class Index:
     def __init__(self, tests: Sequence[Fingerprint]) -> None:
         """Hash every landmark of the test volumes."""
         self.counts = np.array([len(test) for test in tests], dtype=np.int64)
+        self.spots = [_apart(test, np.arange(len(test))) for test in tests]
         self.owner = np.repeat(np.arange(len(tests)), self.counts)
         self.all = joined(tests)
         self.descriptors = self.all.descriptors.astype(np.float32)
@@ -111,10 +112,10 @@ class Index:
                 continue
             here = slice(begin, begin + size)
             agreed, turn, shift = _agreeing(self.all, ours[here], others, theirs[here])
-            alike = min(len({*ours[here]}), len({*theirs[here]}))
+            alike = _spots(self.all, ours[here], others, theirs[here])
             if agreed >= MANY or (agreed >= FEW and agreed >= SHARE * alike):
                 other, test = divmod(int(number), len(self.counts))
-                fewer = int(min(self.counts[test], counts[other]))
+                fewer = min(self.spots[test], _apart(block[other], np.arange(counts[other])))
                 yield Match(test, start + other, agreed, fewer, turn, shift)
 
     def _codes(self, fingerprint: Fingerprint) -> NDArray[np.int64]:
@@ -171,10 +172,23 @@ def _agreeing(
         apart = np.abs(shift[same][:, None] - shift[same]).max(-1)
         agreeing = apart < np.minimum(near[same][:, None], near[same])
         for row in agreeing[np.argsort(-agreeing.sum(1))[:3]]:
-            pairs = min(len({*ours[same][row]}), len({*theirs[same][row]}))
+            pairs = _spots(one, ours[same][row], other, theirs[same][row])
             if pairs > best[0]:
                 best = pairs, code.reshape(3, 3), np.median(shift[same][row], axis=0)
     return best
+
+
+def _spots(
+    one: Fingerprint, ours: NDArray[np.int64], other: Fingerprint, theirs: NDArray[np.int64]
+) -> int:
+    """Count landmarks in different places, for one place may stand out in several ways."""
+    return min(_apart(one, ours), _apart(other, theirs))
+
+
+def _apart(fingerprint: Fingerprint, chosen: NDArray[np.int64]) -> int:
+    grids = fingerprint.grids[chosen]
+    cells = np.floor(fingerprint.places[chosen] / (2 * np.array(GRIDS_MM)[grids][:, None]))
+    return len(np.unique(np.column_stack([grids, cells]), axis=0))
 
 
 def correlation(test: Volume, other: Volume, match: Match) -> float | None:

@@ -19,7 +19,7 @@ from medssl_bench.audit.fingerprint import Fingerprint, fingerprint
 from medssl_bench.audit.matching import Index
 from medssl_bench.data.phantoms import PhantomSource, phantom_seeds
 
-SOURCES = 12
+SOURCES = 40
 PLANTED = 100
 
 

@@ -1,9 +1,9 @@
 """Both error rates of ``bench data audit``: copies that are missed, patients that are confused.
 
 Each volume is changed in five ways and looked for among all of them. Without folders, 40 phantoms
-are used; with folders, every NIfTI below them. Run from the repository's root:
+are used; with folders, every NIfTI below them:
 
-    python tests/performance/audit_errors.py [FOLDER]...
+    python -m medssl_bench.audit.error_rates [FOLDER]...
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from medssl_bench.audit.fingerprint import fingerprint
+from medssl_bench.audit.fingerprint import Fingerprint, fingerprint
 from medssl_bench.audit.matching import CORRELATED, Index, Match, correlation
 from medssl_bench.data.orientation import to_ras
 from medssl_bench.data.phantoms import PhantomSource, phantom_seeds
@@ -84,7 +84,7 @@ def main(folders: list[Path]) -> None:
         return Volume(np.ascontiguousarray(volume.array), np.diag([*sides, 1.0]))
 
     whole = []
-    parts: dict[str, list[object]] = {name: [] for name in CHANGES}
+    parts: dict[str, list[Fingerprint]] = {name: [] for name in CHANGES}
     for number in range(len(names)):
         volume = read(number)
         whole.append(fingerprint(volume))
@@ -100,7 +100,7 @@ def main(folders: list[Path]) -> None:
             found = correlation(read(match.test), change(read(match.other)), match)
             return found is not None and found >= CORRELATED
 
-        matches = [match for match in index.matches(parts[name]) if is_one(match)]  # type: ignore[arg-type]
+        matches = [match for match in index.matches(parts[name]) if is_one(match)]
         found = {match.test for match in matches if match.test == match.other}
         others = [match for match in matches if match.test != match.other]
         confused = f"{len(others)} of {pairs} pairs of others taken for one scan"
