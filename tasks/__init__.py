@@ -155,6 +155,11 @@ TASKS: dict[str, Entry] = {
         "Left atrium of the 2018 challenge on LGE-MRI; test = UA-MT's 20",
         "MR", "organs", ["left_atrium"], 80, 20,
     ),
+    "la_uamt": _release(
+        "left_atrium:LA_UAMT",
+        "Left atrium cropped around its label, as UA-MT's h5 files have it: easier than la",
+        "MR", "organs", ["left_atrium"], 80, 20,
+    ),
     "vs": _release(
         "schwannoma:VS",
         "Vestibular schwannoma on contrast-enhanced T1; test = subjects from 202 on",

@@ -1,8 +1,13 @@
 """Left atrium of the 2018 challenge on gadolinium-enhanced MRI; Xiong et al., 2021.
 
 100 labelled scans in NRRD; masks hold 255. Tested are the 20 scans of UA-MT's list (Yu et al.,
-MICCAI 2019), which papers 000 and 001 use. Their h5 files are cropped around the label at random,
-which tells a network where the atrium is: they are not read here.
+MICCAI 2019), which papers 000 and 001 use.
+
+``la_uamt`` reads that group's h5 files instead, as papers 000 and 001 do: scaled, and cropped in
+the axial plane around the label with random margins. The crop uses the label, of test cases too,
+and so tells a network where the atrium is: its numbers come easier than those of ``la``, and are
+not to be compared with them. The files do not say where they lie: 0.625 mm voxels in LPS are
+assumed.
 """
 
 from __future__ import annotations
@@ -48,5 +53,33 @@ LA = Release(
     preprocessing=Preprocessing(intensity=Intensity(rule="percentile", low=5.0, high=95.0)),
     licence="terms of the 2018 Atrial Segmentation Challenge",
     access="https://www.cardiacatlas.org/atriaseg2018-challenge",
+    expected={"train": 80, "test": 20},
+)
+
+LA_UAMT = Release(
+    name="la_uamt",
+    summary="Left atrium cropped around its label, as UA-MT's h5 files have it: easier than la",
+    modality="MR",
+    classes={1: "left_atrium"},
+    trees=(
+        Tree(
+            name="UA-MT",
+            images={"image": "**/2018LA_Seg_Training Set/{id}/mri_norm2.h5"},
+            label="**/2018LA_Seg_Training Set/{id}/mri_norm2.h5",
+            shown="data/2018LA_Seg_Training Set/\n  <20 characters>/mri_norm2.h5\n  ...",
+            inside={"image": "image", "label": "label"},
+            affine=(
+                (-0.625, 0.0, 0.0, 0.0),
+                (0.0, -0.625, 0.0, 0.0),
+                (0.0, 0.0, 0.625, 0.0),
+                (0.0, 0.0, 0.0, 1.0),
+            ),
+        ),
+    ),
+    split=Split(test=TEST),
+    samples=LA.samples.model_copy(update={"codes": ("LPS",)}),
+    preprocessing=LA.preprocessing,
+    licence=LA.licence,
+    access="github.com/yulequan/UA-MT (data/2018LA_Seg_Training Set)",
     expected={"train": 80, "test": 20},
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medssl_bench.data.hdf5 import Hdf5Source
 from medssl_bench.data.reading import FileSource
 from medssl_bench.data.volume import Source
 from medssl_bench.errors import BenchError, DataError
@@ -31,6 +32,10 @@ class Tree(BaseModel):
     """What the files end in where a pattern says ``.nii*``."""
     any_case: bool = False
     """Whether letters of the patterns may be large or small."""
+    inside: dict[str, str] = Field(default_factory=dict)
+    """Where the files are HDF5: channel (or ``label``) -> the dataset in them."""
+    affine: tuple[tuple[float, ...], ...] = ()
+    """Where HDF5 files lie in space: rows of the matrix to RAS+ mm."""
 
     @property
     def places(self) -> dict[str, str]:
@@ -40,6 +45,12 @@ class Tree(BaseModel):
     def expected(self, base: Path, what: str) -> str:
         """Return where that is expected, in words."""
         return str(base / what)
+
+    def source(self, path: Path, name: str) -> Source:
+        """Return a channel or the label in a file of the tree."""
+        if name in self.inside:
+            return Hdf5Source(path, self.inside[name], self.affine)
+        return FileSource(path)
 
 
 class Samples(BaseModel):
@@ -117,11 +128,12 @@ class Release(Task):
                 raise DataError(f"{self.name}: {error}") from None
             return {self.channels[0]: self._named(scans)}, self._named(drawn)
         images: dict[str, dict[str, Source]] = {
-            name: {case: FileSource(path) for case, path in self._list(base, tree, where).items()}
+            name: {case: tree.source(path, name) for case, path in found.items()}
             for name, where in tree.images.items()
+            for found in [self._list(base, tree, where)]
         }
         labels = self._list(base, tree, tree.label)
-        return images, {case: FileSource(path) for case, path in labels.items()}
+        return images, {case: tree.source(path, "label") for case, path in labels.items()}
 
     def _named(self, found: Mapping[str, Source]) -> dict[str, Source]:
         """Put cases' ids for what ``{id}`` stood for."""
@@ -136,9 +148,7 @@ class Release(Task):
             )
         for base in self.bases(root):
             for tree in self.trees:
-                found = (
-                    tree.is_in(base) if isinstance(tree, DicomTree) else self.holds(base, tree)
-                )
+                found = tree.is_in(base) if isinstance(tree, DicomTree) else self.holds(base, tree)
                 if found:
                     return base, tree
         patterns = " or ".join(next(iter(tree.places.values())) for tree in self.trees)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,10 @@ def synthesise(task: Release, out: Path, tree_name: str | None = None) -> list[P
             written += write_case(tree, number, place, image, label, affine, out)
             continue
         files, label_file = task.paths(number, tree)
+        if tree.inside:
+            arrays = {**images, "label": label}
+            written.append(save_hdf5(out / label_file, tree, arrays))
+            continue
         for channel, file in files.items():
             if channel in task.samples.apart:
                 written.append(save_apart(out / file, images[channel]))
@@ -145,6 +149,16 @@ def save_volume(path: Path, array: NDArray[Any], affine: NDArray[np.float64]) ->
     import SimpleITK as sitk
 
     sitk.WriteImage(itk_image(stored, affine), str(path), useCompression=True)
+    return path
+
+
+def save_hdf5(path: Path, tree: Tree, arrays: Mapping[str, NDArray[Any]]) -> Path:
+    """Write channels and label in RAS into one HDF5 file, in the storage order of the tree."""
+    import h5py
+
+    with h5py.File(make_way(path), "w") as file:
+        for name, key in tree.inside.items():
+            file[key] = np.ascontiguousarray(from_ras(arrays[name], np.array(tree.affine)))
     return path
 
 
