@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medssl_bench.analysis.surface import Border, directed_distances, find_borders
+from medssl_bench.analysis.surface import Border, Distances, directed_distances, find_borders
+from medssl_bench.analysis.surfels import surfel_hd95
 
 Status = Literal["ok", "both_empty", "pred_empty", "ref_empty"]
 STATUSES: tuple[Status, ...] = ("ok", "both_empty", "pred_empty", "ref_empty")
@@ -33,13 +34,20 @@ class CaseRow(TypedDict):
     reference_ml: float
     prediction_ml: float
     diagonal_mm: float
+    assd: NotRequired[float]
+    hd95_surfel: NotRequired[float]
+    volume_error: NotRequired[float]
 
 
-def definitions(tolerance_mm: float = 1.0) -> dict[str, str]:
-    """Name the definition and version behind each column, for the record."""
+MORE = ("assd", "hd95_surfel", "volume_error")
+"""What is measured only where ``more`` is asked for; runs do not record it."""
+
+
+def definitions(tolerance_mm: float = 1.0, more: bool = False) -> dict[str, str]:
+    """Name the definition and version behind each column; without ``more`` those of the record."""
     surface = "6-neighbour border, outside the volume is background, mm"
     empty = "NaN if both are empty"
-    return {
+    words = {
         "dice": f"dice/1: 2|A&B|/(|A|+|B|); {empty}, 0 if one is",
         "hd95": "hd95_max_directed/1: larger of the two directed 95th percentiles, linear "
         f"interpolation; {surface}; {empty}, inf if one is",
@@ -51,9 +59,24 @@ def definitions(tolerance_mm: float = 1.0) -> dict[str, str]:
         "pred_empty); per case the mean over targets, then the mean over cases; an infinite "
         "distance counts as the image's diagonal; misses and false positives counted apart",
     }
+    if more:
+        words |= {
+            "assd": "assd/1: mean of both directions' distances together (MONAI's and"
+            f" MetricsReloaded's; medpy averages the two means); {surface}; {empty}, inf if one is",
+            "hd95_surfel": "hd95_surfel/1: larger of the two directed, area-weighted 95th"
+            " percentiles between surfaces on the corners of voxels, no interpolation (DeepMind's"
+            f" surface-distance, BraTS), mm; {empty}, inf if one is",
+            "volume_error": "volume_error/1: (prediction - reference) / reference volume; NaN if"
+            " the reference is empty",
+        }
+    return words
 
 
 DEFINITIONS: dict[str, str] = definitions()
+
+AVERAGED = ("nsd", "assd", "volume_error")
+LESIONS = ("lesion_dice", "lesion_hd95")
+"""What a summary has beside Dice and HD95, where it was measured."""
 
 # Coordinates in mm are rounded; a distance equal to the tolerance must count as within it.
 ROUNDING_MM = 1e-6
@@ -66,6 +89,7 @@ def case_metrics(
     classes: Mapping[int, str],
     diagonal: float | None = None,
     tolerance_mm: float = 1.0,
+    more: bool = False,
 ) -> list[CaseRow]:
     """Measure every class of one case, by the rules in ``DEFINITIONS``.
 
@@ -77,6 +101,7 @@ def case_metrics(
         diagonal: the image's physical diagonal in mm, where the arrays are only a part of it; by
             default the diagonal of the arrays.
         tolerance_mm: of ``nsd``; with another value than 1 record ``definitions(tolerance_mm)``.
+        more: measure what ``MORE`` names as well.
 
     Returns:
         One row per class, in the order of ``classes``.
@@ -90,8 +115,9 @@ def case_metrics(
         diagonal = math.hypot(
             *(size * side for size, side in zip(reference.shape, spacing, strict=True))
         )
-    if reference.flags.f_contiguous and not reference.flags.c_contiguous:
-        # No metric depends on the order of the axes, and the file's own order is read faster.
+    turned = reference.flags.f_contiguous and not reference.flags.c_contiguous
+    if turned:
+        # Border metrics do not depend on the order of axes, and the file's own is read faster.
         reference, prediction, spacing = reference.T, prediction.T, spacing[::-1]
     first, second = _number_classes(reference, classes), _number_classes(prediction, classes)
     sizes_first, sizes_second, shared = _count(first, second, len(classes))
@@ -103,22 +129,34 @@ def case_metrics(
     for number, name in enumerate(classes.values(), start=1):
         in_first, in_second = int(sizes_first[number]), int(sizes_second[number])
         both = in_first + in_second
-        pooled, directed, near = _surface(
-            borders_first[number - 1], borders_second[number - 1], spacing, tolerance_mm
-        )
-        rows.append(
-            {
-                "target": name,
-                "dice": 2 * int(shared[number]) / both if both else math.nan,
-                "hd95": directed,
-                "hd95_pooled": pooled,
-                "nsd": near,
-                "status": _status(in_first, in_second),
-                "reference_ml": in_first * voxel_ml,
-                "prediction_ml": in_second * voxel_ml,
-                "diagonal_mm": float(diagonal),
-            }
-        )
+        one, other = borders_first[number - 1], borders_second[number - 1]
+        distances = directed_distances(one, other, spacing) if in_first and in_second else None
+        pooled, directed, near = _reduce(distances, both, tolerance_mm)
+        row: CaseRow = {
+            "target": name,
+            "dice": 2 * int(shared[number]) / both if both else math.nan,
+            "hd95": directed,
+            "hd95_pooled": pooled,
+            "nsd": near,
+            "status": _status(in_first, in_second),
+            "reference_ml": in_first * voxel_ml,
+            "prediction_ml": in_second * voxel_ml,
+            "diagonal_mm": float(diagonal),
+        }
+        if more:
+            row["volume_error"] = in_second / in_first - 1 if in_first else math.nan
+            row["assd"] = row["hd95_surfel"] = math.inf if both else math.nan
+            if distances is not None:
+                row["assd"] = float(np.concatenate(distances).mean())
+                box = _common_box(one, other)
+                masks = first[box] == number, second[box] == number
+                # The faces of a marching cube do depend on the order.
+                row["hd95_surfel"] = (
+                    surfel_hd95(masks[0].T, masks[1].T, spacing[::-1])
+                    if turned
+                    else surfel_hd95(*masks, spacing)
+                )
+        rows.append(row)
     return rows
 
 
@@ -152,6 +190,41 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
         },
         "mean": _summary(per_case, table["status"]),
     }
+
+
+def summarise_more(rows: pd.DataFrame) -> pd.DataFrame:
+    """Aggregate every metric of one set of predictions by the rules of :func:`summarise`.
+
+    Args:
+        rows: As for :func:`summarise`, with any other columns of a case row or lesion row.
+
+    Returns:
+        One row a target and one of ``mean``, with the mean of each metric over the targets present
+        in the reference (lesion-wise ones over all cases, as their definition covers empty ones),
+        and ``present``, ``missed``, ``absent``, ``false``: counts.
+    """
+    table = _checked(rows).join(rows[[name for name in (*AVERAGED, *LESIONS) if name in rows]])
+    if "assd" in table:
+        table["assd"] = table["assd"].where(table["status"] != "pred_empty", table["diagonal_mm"])
+    table["present"] = table["status"].isin(["ok", "pred_empty"])
+    averaged = ["dice", "hd95", *(name for name in AVERAGED if name in table)]
+    lesions = [name for name in LESIONS if name in table]
+    present = table[table["present"]]
+    order = list(dict.fromkeys(table["target"]))
+    means = present.groupby("target")[averaged].mean().reindex(order)
+    means = means.join(table.groupby("target")[lesions].mean())
+    per_case = present.groupby("case")[averaged].mean().mean()
+    means.loc["mean"] = pd.concat([per_case, table.groupby("case")[lesions].mean().mean()])
+    statuses = pd.crosstab(table["target"], table["status"]).reindex(
+        index=order, columns=list(STATUSES), fill_value=0
+    )
+    statuses.loc["mean"] = statuses.sum()
+    return means.assign(
+        present=statuses["ok"] + statuses["pred_empty"],
+        missed=statuses["pred_empty"],
+        absent=statuses["ref_empty"] + statuses["both_empty"],
+        false=statuses["ref_empty"],
+    )
 
 
 def _summary(values: pd.DataFrame, statuses: pd.Series[str]) -> dict[str, float | int | None]:
@@ -205,19 +278,25 @@ def _status(in_reference: int, in_prediction: int) -> Status:
     return "ref_empty" if in_prediction else "both_empty"
 
 
-def _surface(
-    first: Border, second: Border, spacing: tuple[float, float, float], tolerance_mm: float
+def _reduce(
+    distances: tuple[Distances, Distances] | None, both: int, tolerance_mm: float
 ) -> tuple[float, float, float]:
     """Reduce the distances, measured once, to (pooled HD95, HD95, surface Dice)."""
-    if not len(first.indices) and not len(second.indices):
-        return math.nan, math.nan, math.nan
-    if not len(first.indices) or not len(second.indices):
-        return math.inf, math.inf, 0.0
-    forth, back = directed_distances(first, second, spacing)
+    if distances is None:
+        return (math.inf, math.inf, 0.0) if both else (math.nan, math.nan, math.nan)
+    forth, back = distances
     together = np.concatenate([forth, back])
     directed = max(np.percentile(forth, 95), np.percentile(back, 95))
     near = np.count_nonzero(together <= tolerance_mm + ROUNDING_MM) / len(together)
     return float(np.percentile(together, 95)), float(directed), near
+
+
+def _common_box(first: Border, second: Border) -> tuple[slice, slice, slice]:
+    """Return the smallest box that holds both; a class's border voxels span all of it."""
+    low = np.minimum(first.points.min(axis=0), second.points.min(axis=0))
+    high = np.maximum(first.points.max(axis=0), second.points.max(axis=0)) + 1
+    x, y, z = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+    return x, y, z
 
 
 def _number_classes(labels: NDArray[Any], classes: Mapping[int, str]) -> NDArray[Any]:

@@ -77,7 +77,7 @@ class Registry:
         if name not in known:
             raise BenchError(
                 f"unknown {self.kind} {name!r}.{did_you_mean(name, known)}"
-                f" See `bench list {PLURALS[self.kind]}`."
+                f" See `{LISTINGS.get(self.kind) or 'bench list ' + PLURALS[self.kind]}`."
             )
         return known[name]
 
@@ -119,11 +119,20 @@ class Registry:
         return [pattern]
 
 
-PLURALS = {"method": "methods", "task": "tasks", "backbone": "backbones", "corpus": "corpora"}
+LISTINGS = {"analysis": "bench analyze --list"}
+"""What lists a kind, where it is not ``bench list``."""
+PLURALS = {
+    "method": "methods",
+    "task": "tasks",
+    "backbone": "backbones",
+    "corpus": "corpora",
+    "analysis": "analyses",
+}
 
 methods = Registry("method", "medssl_bench.methods:METHODS", "bench.methods")
 tasks = Registry("task", "medssl_bench.tasks:TASKS", "bench.tasks")
 backbones = Registry("backbone", "medssl_bench.networks:BACKBONES", "bench.backbones")
+analyses = Registry("analysis", "medssl_bench.analysis.studies:ANALYSES", "bench.analyses")
 corpora = Registry("corpus", "medssl_bench.tasks.corpora:CORPORA", "bench.corpora")
 
 

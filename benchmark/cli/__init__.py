@@ -16,6 +16,8 @@ COMMANDS = {
     "run": "Pretrain, fine-tune, evaluate and record a grid of methods and tasks.",
     "pretrain": "Run only the pretraining, for later runs to start from.",
     "probe": "Say which organs frozen features tell of, next to a random encoder's.",
+    "evaluate": "Score anybody's NIfTI predictions: Dice, HD95 and more.",
+    "analyze": "Answer one question: which methods differ, rank, converge, and how surely?",
     "report": "Write the leaderboard page from recorded results.",
     "export": "Write a recorded encoder for MONAI, nnU-Net or safetensors.",
     "status": "Show what is recorded, running and failed in a results folder.",

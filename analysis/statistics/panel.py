@@ -1,0 +1,275 @@
+"""Methods run under one protocol on the same draws, seeds and cases, as one array."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medssl_bench.analysis.leaderboard.marks import row_labels, short
+from medssl_bench.analysis.tables import (
+    COMPARABLE,
+    IDENTITY,
+    RUN,
+    as_words,
+    prepare,
+    shots_order,
+)
+from medssl_bench.errors import BenchError, did_you_mean
+
+HIGHER_IS_BETTER: Mapping[str, bool] = {
+    "dice": True,
+    "nsd": True,
+    "hd95": False,
+    "hd95_pooled": False,
+}
+"""The metrics that methods are compared by; a missed target's distance is the image's diagonal."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What can be compared: every method has every draw, seed and case."""
+
+    task: str
+    shots: str
+    metric: str
+    protocol: str
+    """Backbone, profile and protocol that all methods share."""
+    methods: tuple[str, ...]
+    identities: tuple[Mapping[str, str], ...]
+    """The leaderboard's identity of each method."""
+    draws: tuple[str, ...]
+    cases: tuple[str, ...]
+    values: NDArray[np.float64] = field(repr=False)
+    """``(methods, draws, seeds, cases)``: the mean over the targets present in the reference."""
+    left_out: tuple[str, ...] = ()
+    """What was recorded and is not in here, one line each."""
+
+    @property
+    def title(self) -> str:
+        """Task, shots and protocol."""
+        return f"{self.task}, shots {self.shots}, {self.protocol}"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether larger values are better."""
+        return HIGHER_IS_BETTER[self.metric]
+
+    @property
+    def crossed(self) -> NDArray[np.float64]:
+        """``(methods, draws, cases)``: seeds averaged."""
+        return self.values.mean(axis=2)
+
+    @property
+    def case_means(self) -> NDArray[np.float64]:
+        """``(methods, cases)``: seeds and draws averaged, one independent row a case."""
+        return self.values.mean(axis=(1, 2))
+
+    @property
+    def means(self) -> NDArray[np.float64]:
+        """``(methods,)``."""
+        return self.values.mean(axis=(1, 2, 3))
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every pair of methods once, by place."""
+        return list(combinations(range(len(self.methods)), 2))
+
+    def best_first(self) -> Panel:
+        """Return the panel with the best mean first, ties by name."""
+        sign = -1 if self.higher_is_better else 1
+        order = sorted(
+            range(len(self.methods)), key=lambda one: (sign * self.means[one], self.methods[one])
+        )
+        return replace(
+            self,
+            methods=tuple(self.methods[one] for one in order),
+            identities=tuple(self.identities[one] for one in order),
+            values=self.values[order],
+        )
+
+
+def panels(
+    cases: pd.DataFrame,
+    metric: str = "dice",
+    *,
+    task: str | None = None,
+    shots: str | None = None,
+    targets: Sequence[str] | None = None,
+) -> list[Panel]:
+    """Split a case table into panels, by task and shots.
+
+    Only what shares task, shots, backbone, profile and protocol is compared. Within that, the
+    draws and seeds that most methods have make the panel; other methods are named in ``left_out``.
+
+    Args:
+        cases: Columns of the record's case table with those of its cell.
+        metric: One of ``HIGHER_IS_BETTER``.
+        task: Only this task.
+        shots: Only these shots.
+        targets: Only these targets; by default all.
+
+    Raises:
+        BenchError: Unknown metric, task, shots or target; a table that contradicts itself.
+    """
+    table = scored(cases, metric)
+    table = _only(table, "task", task)
+    table = _only(table, "shots", shots)
+    if targets is not None:
+        for target in targets:
+            _only(table, "target", target)
+        table = table[table["target"].isin(targets)]
+    groups = sorted(
+        table.groupby(COMPARABLE, sort=True),
+        key=lambda one: (one[0][0], shots_order(one[0][1]), one[0][2:]),
+    )
+    made = [_panel(dict(zip(COMPARABLE, key, strict=True)), rows, metric) for key, rows in groups]
+    return [panel for panel in made if panel is not None]
+
+
+def scored(cases: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the checked case table with ``value``: the metric of each target that is present.
+
+    A missed target's distance is the image's diagonal; an absent target's value is NaN.
+    """
+    if metric not in HIGHER_IS_BETTER:
+        raise BenchError(f"unknown metric {metric!r}.{did_you_mean(metric, HIGHER_IS_BETTER)}")
+    if metric not in cases.columns:
+        raise BenchError(f"the records hold no {metric}")
+    table = prepare(cases)
+    raw = cases[metric].astype(float)
+    if not HIGHER_IS_BETTER[metric]:
+        raw = raw.where(~table["miss"], cases["diagonal_mm"])
+    return table.assign(value=raw.where(table["present"]))
+
+
+def pair_by_case(first: pd.Series[float], second: pd.Series[float]) -> NDArray[np.float64]:
+    """Return first minus second, one difference a case.
+
+    Args:
+        first: Values, indexed by case (or patient).
+        second: The same.
+
+    Raises:
+        BenchError: A case stands twice, so its rows (seeds, organs, draws) are not independent;
+            or the cases differ.
+    """
+    for values in (first, second):
+        counts = values.index.value_counts()
+        if (counts > 1).any():
+            raise BenchError(
+                f"case {counts.index[0]!r} stands {counts.iloc[0]} times: rows of one case are not"
+                " independent, and pooled they make a test reject far too often; average organs,"
+                " seeds and draws of each case first"
+            )
+    if missing := sorted(set(first.index) ^ set(second.index), key=str):
+        raise BenchError(f"case {missing[0]!r} has only one of the two values; pair complete cases")
+    return cast(
+        "NDArray[np.float64]", (first - second.reindex(first.index)).to_numpy(dtype=np.float64)
+    )
+
+
+def _only(table: pd.DataFrame, column: str, word: str | None) -> pd.DataFrame:
+    if word is None:
+        return table
+    known = table[column].unique()
+    if word not in known:
+        raise BenchError(
+            f"no {column} {word!r} in the records.{did_you_mean(word, known)}"
+            f" There are: {', '.join(sorted(known))}"
+        )
+    return table[table[column] == word]
+
+
+def _panel(words: Mapping[str, str], rows: pd.DataFrame, metric: str) -> Panel | None:
+    means = rows.groupby([*RUN, "case"], sort=False)["value"].mean().reset_index()
+    means = as_words(means, ["draw", "seed", "case"])
+    tables = [
+        (
+            {name: str(word) for name, word in zip(IDENTITY, key, strict=True)},
+            mine.pivot(index=["draw", "seed"], columns="case", values="value").sort_index(),
+        )
+        for key, mine in means.groupby(IDENTITY, sort=True)
+    ]
+    labels = row_labels([identity for identity, _ in tables])
+    left_out: list[str] = []
+    usable = []
+    for label, (identity, table) in zip(labels, tables, strict=True):
+        scores = table.dropna(axis=1, how="all")
+        if scores.empty or scores.isna().any(axis=None):
+            left_out.append(f"{label}: its runs were tested on different cases")
+        else:
+            usable.append((label, identity, scores))
+    usable, notes = _same_cases(usable)
+    left_out += notes
+    usable, notes = _same_runs(usable)
+    left_out += notes
+    if not usable:
+        return None
+    index = usable[0][2].index
+    draws = tuple(dict.fromkeys(str(draw) for draw in index.get_level_values("draw")))
+    per_draw = Counter(index.get_level_values("draw"))
+    if len(set(per_draw.values())) > 1:
+        least = min(per_draw.values())
+        left_out.append(f"seeds beyond the first {least} of a draw: draws have different numbers")
+        keep = index.to_frame(index=False).groupby("draw").cumcount().to_numpy() < least
+        usable = [(label, identity, table[keep]) for label, identity, table in usable]
+    absent = means["case"].nunique() - usable[0][2].shape[1]
+    if absent:
+        left_out.append(f"{absent} cases without any of the targets in their reference")
+    values = np.stack([table.to_numpy(float) for _, _, table in usable])
+    return Panel(
+        task=words["task"],
+        shots=words["shots"],
+        metric=metric,
+        protocol=f"{words['backbone']}, {words['profile']}, protocol {short(words['protocol'])}",
+        methods=tuple(label for label, _, _ in usable),
+        identities=tuple(identity for _, identity, _ in usable),
+        draws=draws,
+        cases=tuple(str(case) for case in usable[0][2].columns),
+        values=values.reshape(len(usable), len(draws), -1, values.shape[-1]),
+        left_out=tuple(left_out),
+    )
+
+
+Scores = tuple[str, Mapping[str, str], pd.DataFrame]
+"""A method's label, its identity, and its values by (draw, seed) and case."""
+
+
+def _same_cases(usable: list[Scores]) -> tuple[list[Scores], list[str]]:
+    """Keep the methods that were tested on the cases most were; name the others."""
+    sets = Counter(frozenset(table.columns) for _, _, table in usable)
+    if not sets:
+        return [], []
+    chosen = max(sets, key=lambda cases: (sets[cases], len(cases)))
+    kept = [one for one in usable if frozenset(one[2].columns) == chosen]
+    others = [label for label, _, table in usable if frozenset(table.columns) != chosen]
+    return kept, [f"{label}: tested on other cases than most methods" for label in others]
+
+
+def _same_runs(usable: list[Scores]) -> tuple[list[Scores], list[str]]:
+    """Keep the runs that most methods have, more before fewer; name what is beyond or lacking."""
+    sets = {frozenset(table.index) for _, _, table in usable}
+    if not sets:
+        return [], []
+
+    def holders(runs: frozenset[object]) -> int:
+        return sum(runs <= frozenset(table.index) for _, _, table in usable)
+
+    chosen = max(sets, key=lambda runs: (holders(runs), len(runs)))
+    kept, notes = [], []
+    for label, identity, table in usable:
+        mine = table.index.isin(list(chosen))
+        if mine.sum() < len(chosen):
+            notes.append(f"{label}: lacks draws or seeds that most methods have")
+            continue
+        if not mine.all():
+            notes.append(f"{label}: {(~mine).sum()} runs of draws or seeds that others lack")
+        kept.append((label, identity, table[mine]))
+    return kept, notes

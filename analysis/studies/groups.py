@@ -1,0 +1,103 @@
+"""Accuracy by organ group (paper 004, Fig. 3)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from medssl_bench.analysis.statistics.crossed import paired_interval
+from medssl_bench.analysis.statistics.panel import Panel
+from medssl_bench.analysis.studies.drawing import METRIC_NAMES, marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.organ_groups import groups_of
+from medssl_bench.analysis.studies.outcome import (
+    Evidence,
+    Outcome,
+    Section,
+    digits_of,
+    panel_notes,
+)
+from medssl_bench.analysis.tables import shots_order
+
+SHOWN = {"method": "{method}", "group": "{group}", "mean": "{mean} [{low}, {high}]"}
+
+
+def analyse(evidence: Evidence) -> Outcome:
+    """Average each method over the targets of each group."""
+    by_place: dict[tuple[str, str, str], dict[str, Panel]] = {}
+    notes: dict[tuple[str, str, str], list[str]] = {}
+    for task, groups in group_tables(evidence).items():
+        for name, targets in groups.items():
+            for panel in evidence.panels(targets=targets):
+                if panel.task != task:
+                    continue
+                place = (task, panel.shots, panel.protocol)
+                by_place.setdefault(place, {})[name] = panel
+                lines = notes.setdefault(place, [])
+                lines.append(f"{name}: {', '.join(targets)}; {'; '.join(panel_notes(panel))}")
+    sections, drawn = [], []
+    for place in sorted(by_place, key=lambda one: (one[0], shots_order(one[1]), one[2])):
+        found = by_place[place]
+        level = 1 - evidence.options.alpha
+        rows = []
+        for name, panel in found.items():
+            for label, crossed in zip(panel.methods, panel.crossed, strict=True):
+                interval = paired_interval(crossed, level=level)
+                limits = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+                rows.append({"method": label, "group": name, **limits})
+        title = ", ".join((place[0], f"shots {place[1]}", place[2]))
+        digits = digits_of(evidence.options.metric)
+        table = pd.DataFrame(rows)
+        sections.append(Section(title, table, SHOWN, notes[place], digits))
+        drawn.append((title, found, table))
+    claim = (
+        f"Mean {evidence.options.metric} over the group's targets present in each reference, then"
+        " over cases, seeds and draws, with intervals over draws and cases (of one draw: over cases"
+        " alone)."
+    )
+    figures = {}
+    if drawn:
+        with style():
+            figure, axes = sheet(len(drawn), 7.0, 3.0)
+            for one, (title, found, table) in zip(axes, drawn, strict=True):
+                _draw(one, title, found, table, evidence.options.metric)
+        figures["groups"] = figure
+    return Outcome("groups", claim, sections, figures)
+
+
+def group_tables(evidence: Evidence) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the groups of every task of the records, or of the task that was asked for."""
+    tasks = sorted(evidence.records.cases["task"].unique())
+    chosen = evidence.options.task
+    return {
+        task: groups_of(evidence.records, task, evidence.options.gall_bladder)
+        for task in tasks
+        if chosen in (None, task)
+    } or {str(chosen): {}}
+
+
+def _draw(
+    axes: Axes, title: str, found: dict[str, Panel], table: pd.DataFrame, metric: str
+) -> None:
+    names = list(found)
+    labels = {
+        label: identity["method"]
+        for panel in found.values()
+        for label, identity in zip(panel.methods, panel.identities, strict=True)
+    }
+    marks = marks_of(labels.values())
+    width = 0.8 / len(labels)
+    for number, (label, method) in enumerate(labels.items()):
+        rows = table[table["method"] == label].set_index("group").reindex(names)
+        places = np.arange(len(names)) + (number - (len(labels) - 1) / 2) * width
+        spread = np.nan_to_num([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
+        axes.bar(
+            places, rows["mean"], width * 0.92, yerr=spread, color=marks[method].colour,
+            label=label, capsize=2, error_kw={"elinewidth": 0.9},
+            hatch="//" if list(labels.values())[:number].count(method) else None,
+        )  # fmt: skip
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylabel(METRIC_NAMES[metric])
+    axes.grid(axis="y")
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    titled(axes, title)

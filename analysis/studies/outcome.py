@@ -1,0 +1,206 @@
+"""What an analysis is given, and what it returns: tables with their claims, and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from medssl_bench.analysis.leaderboard.results import Results
+from medssl_bench.analysis.statistics.answer import FEW_METHODS
+from medssl_bench.analysis.statistics.panel import Panel, panels
+from medssl_bench.analysis.text import columns
+from medssl_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NOT_COMPUTABLE = "not computable"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices of whoever asks."""
+
+    metric: str = "dice"
+    task: str | None = None
+    shots: str | None = None
+    alpha: float = 0.05
+    correction: Literal["holm", "bh"] = "holm"
+    gall_bladder: Literal["small", "gi"] | None = None
+    """Its organ group; None keeps what the task says."""
+    resamples: int = 10_000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The records of a results folder, and the choices."""
+
+    results: Results | None
+    options: Options = field(default_factory=Options)
+
+    @property
+    def records(self) -> Results:
+        """The records, where the analysis needs some."""
+        if self.results is None:
+            raise BenchError("no results folder was read")
+        return self.results
+
+    def panels(
+        self, *, targets: Sequence[str] | None = None, shots: str | None = None
+    ) -> list[Panel]:
+        """Return what can be compared, narrowed by the options."""
+        chosen = self.options
+        return panels(
+            self.records.cases,
+            chosen.metric,
+            task=chosen.task,
+            shots=shots or chosen.shots,
+            targets=targets,
+        )
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table and what it says."""
+
+    title: str
+    table: pd.DataFrame
+    """One row an answer; every number in full. ``reason`` says why a number is missing."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """Head to template over the columns, as ``{mean} [{low}, {high}]``; empty: every column."""
+    notes: Sequence[str] = ()
+    digits: int = 3
+    reason: str = ""
+    """Why there is no table at all, where there is none."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an analysis found."""
+
+    name: str
+    claim: str
+    """What kind of statement the numbers make."""
+    sections: Sequence[Section]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """File name without ending to figure."""
+
+    @property
+    def text(self) -> str:
+        """All sections as plain text."""
+        return "\n\n".join([self.claim, *(_section_text(one) for one in self.sections)])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All sections as one table; ``section`` names each row's."""
+        parts = [one.table.assign(section=one.title) for one in self.sections if len(one.table)]
+        if not parts:
+            return pd.DataFrame(columns=["section"])
+        joined = pd.concat(parts, ignore_index=True)
+        return joined[["section", *(name for name in joined if name != "section")]]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """All sections for other programs; a missing number is null."""
+        return {
+            "analysis": self.name,
+            "claim": self.claim,
+            "sections": [
+                {
+                    "title": one.title,
+                    "reason": one.reason,
+                    "notes": list(one.notes),
+                    "rows": [_plain(row) for row in one.table.to_dict("records")],
+                }
+                for one in self.sections
+            ],
+        }
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write CSV, JSON and each figure as SVG and PNG; return the files."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            table, document = folder / f"{self.name}.csv", folder / f"{self.name}.json"
+            self.table.to_csv(table, index=False)
+            text = json.dumps(self.document, indent=1, allow_nan=False, ensure_ascii=False)
+            document.write_text(text + "\n", encoding="utf-8")
+            files = [table, document]
+            for name, figure in self.figures.items():
+                for ending in ("svg", "png"):
+                    path = folder / f"{name}.{ending}"
+                    figure.savefig(path, dpi=150)
+                    files.append(path)
+        except OSError as error:
+            raise BenchError(f"--out {folder}: cannot be written ({error.strerror})") from None
+        return files
+
+
+def digits_of(metric: str) -> int:
+    """Return decimals worth showing: a thousandth of Dice, a tenth of a millimetre."""
+    return 1 if metric.startswith("hd95") else 3
+
+
+def too_few(panel: Panel, least: int = 2) -> Section | None:
+    """Return a section that says why a panel cannot be compared, or None where it can."""
+    if len(panel.methods) >= least:
+        return None
+    reason = FEW_METHODS if least == 2 else f"fewer than {least} methods to compare"
+    return Section(panel.title, pd.DataFrame(), notes=panel_notes(panel), reason=reason)
+
+
+def panel_notes(panel: Panel) -> list[str]:
+    """Say what a panel is made of, and what is not in it."""
+    methods, draws, seeds, cases = panel.values.shape
+    made = (
+        f"{methods} method{'s' * (methods != 1)}, {draws} draw{'s' * (draws != 1)},"
+        f" {seeds} seed{'s' * (seeds != 1)} each, {cases} test case{'s' * (cases != 1)}"
+    )
+    return [made, *(f"left out: {line}" for line in panel.left_out)]
+
+
+def _section_text(section: Section) -> str:
+    lines = [section.title]
+    if section.reason:
+        lines.append(f"{NOT_COMPUTABLE}: {section.reason}")
+    elif len(section.table):
+        shown = section.shown or {str(name): f"{{{name}}}" for name in section.table.columns}
+        rows = [list(shown)]
+        for row in section.table.to_dict("records"):
+            words = {str(name): cell(name, row[name], section.digits) for name in row}
+            reason = str(row.get("reason") or "")
+            rows.append([_fill(template, words, reason) for template in shown.values()])
+        lines.append(columns(rows))
+    return "\n".join([*lines, *(f"  {note}" for note in section.notes)])
+
+
+def _fill(template: str, words: Mapping[str, str], reason: str) -> str:
+    """Fill a template; an interval without limits is left away, a missing p gives the reason."""
+    text = template.format(**words)
+    text = re.sub(r" \[-, -\]", "", text)
+    return f"{NOT_COMPUTABLE}: {reason}" if text == "-" and template == "{p}" and reason else text
+
+
+def cell(name: object, value: Any, digits: int) -> str:
+    """Write one value; p-values to two significant digits, missing numbers as ``-``."""
+    if isinstance(value, float):
+        if math.isnan(value):
+            return "-"
+        if str(name) == "p" or str(name).startswith("p_") or str(name) == "least_p":
+            return "<0.0001" if value < 1e-4 else f"{value:.2g}"
+        return f"{value:.{digits}f}"
+    return str(value)
+
+
+def _plain(row: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        str(name): None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }

@@ -1,0 +1,121 @@
+"""How sure is the ranking? Intervals and tiers from adjusted pairs, stability by resampling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_means
+from medssl_bench.analysis.statistics.panel import Panel
+from medssl_bench.analysis.statistics.ranks import kendall_tau, rank_methods, ranks_of, square
+from medssl_bench.analysis.studies import retraining, significance
+from medssl_bench.analysis.studies.drawing import intervals, marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.outcome import (
+    Evidence,
+    Options,
+    Outcome,
+    Section,
+    digits_of,
+    panel_notes,
+    too_few,
+)
+
+SHOWN = {
+    "method": "{method}",
+    "mean": "{mean}",
+    "rank": "{rank}",
+    "interval": "{low}-{high}",
+    "tier": "{tier}",
+    "by resampling": "{bootstrap_low}-{bootstrap_high}",
+    "best in": "{best}",
+}
+
+
+def analyse(evidence: Evidence) -> Outcome:
+    """Rank the methods of each task and shots."""
+    options, sections, drawn = evidence.options, [], []
+    for panel in (one.best_first() for one in evidence.panels()):
+        if (none := too_few(panel)) is not None:
+            sections.append(none)
+            continue
+        table, tau = rank(panel, options)
+        notes = [
+            *panel_notes(panel),
+            "intervals and tiers from " + _source(panel),
+            f"Kendall's tau with the rankings of {options.resamples} resamples: {tau}",
+        ]
+        sections.append(Section(panel.title, table, SHOWN, notes, digits_of(panel.metric)))
+        drawn.append((panel, table))
+    claim = (
+        f"Ranks by mean {options.metric}, 1 is best. An interval holds the true rank as far as the"
+        " adjusted pairwise tests tell methods apart, all intervals of a table together; a tier"
+        " starts at a method that is worse than the first of the tier before. `by resampling` is"
+        " each method's alone, and narrower."
+    )
+    figures = {}
+    if drawn:
+        with style():
+            most = max(len(table) for _, table in drawn)
+            figure, axes = sheet(len(drawn), 5.5, 1.2 + 0.3 * most)
+            for one, (panel, table) in zip(axes, drawn, strict=True):
+                marks = marks_of([identity["method"] for identity in panel.identities])
+                colours = [marks[identity["method"]].colour for identity in panel.identities]
+                intervals(
+                    one, list(panel.methods), colours,
+                    *(table[name].to_numpy(float) for name in ("rank_value", "low", "high")),
+                )  # fmt: skip
+                one.set_xticks(range(1, len(table) + 1))
+                one.set_xlabel("Rank")
+                titled(one, panel.title)
+        figures["ranks"] = figure
+    return Outcome("ranks", claim, sections, figures)
+
+
+def rank(panel: Panel, options: Options) -> tuple[pd.DataFrame, str]:
+    """Return one row a method, and Kendall's tau as text."""
+    size, sign = len(panel.methods), 1 if panel.higher_is_better else -1
+    together = replace(options, correction="holm")  # what makes all intervals hold at once
+    tests = (retraining if len(panel.draws) > 1 else significance).compare_pairs(panel, together)
+    adjusted = square(panel.pairs, tests["p_adjusted"].to_numpy(float), size)
+    ranking = rank_methods(
+        panel.means, adjusted, alpha=options.alpha, higher_is_better=panel.higher_is_better
+    )
+    sample = ranks_of(sign * resampled_means(panel.values, options.resamples, options.seed))
+    low, high = percentile_interval(sample, 1 - options.alpha)
+    first = (sample == sample.min(axis=1, keepdims=True)).mean(axis=0)
+    table = pd.DataFrame(
+        {
+            "method": panel.methods,
+            "mean": panel.means,
+            "rank": [_rank(value) for value in ranking.rank],
+            "rank_value": ranking.rank,
+            "low": ranking.low,
+            "high": ranking.high,
+            "tier": ranking.tier,
+            "bootstrap_low": [_rank(value) for value in low],
+            "bootstrap_high": [_rank(value) for value in high],
+            "best": [f"{share:.0%}" for share in first],
+        }
+    )
+    return table, _tau(kendall_tau(-ranking.rank, -sample))
+
+
+def _tau(values: NDArray[np.float64]) -> str:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return "not computable: all methods tie"
+    low, high = np.quantile(known, [0.025, 0.975])
+    return f"mean {known.mean():.2f}, 95 % within {low:.2f} to {high:.2f}"
+
+
+def _source(panel: Panel) -> str:
+    if len(panel.draws) > 1:
+        return "the draw x case test: a statement about training again"
+    return "Wilcoxon by case, as there is one draw: a statement about these checkpoints"
+
+
+def _rank(value: float) -> str:
+    return f"{value:g}"
