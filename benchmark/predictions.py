@@ -195,7 +195,7 @@ def _read(path: Path, targets: Targets | None) -> tuple[Any, tuple[float, float,
 
 def _check_grid(pair: Pair) -> None:
     from medssl_bench.data.reading import FileSource
-    from medssl_bench.validation import corner_distance
+    from medssl_bench.data.regrid import corner_distance
 
     ours, theirs = FileSource(pair.prediction).header(), FileSource(pair.reference).header()
     shapes = ["x".join(map(str, header.shape)) for header in (ours, theirs)]

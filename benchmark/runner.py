@@ -301,7 +301,8 @@ class Worker:
         from medssl_bench.record import utc_now
         from medssl_bench.recording import record_cell
         from medssl_bench.stages.evaluate import evaluate
-        from medssl_bench.stages.finetune import FinetuneJob, finetune
+        from medssl_bench.stages.finetune import FinetuneJob, build_model, finetune
+        from medssl_bench.stages.similarity import measure_similarity
 
         start_peak(self.plan.compute.device)
         started = utc_now()
@@ -345,6 +346,18 @@ class Worker:
             self.emit,
             settings.example_slices,
         )
+        reuse = None
+        if settings.similarity.groups:
+            reuse = measure_similarity(
+                build_model(job, state).get_submodule("encoder"),
+                tuned.model.get_submodule("encoder"),
+                tests,
+                job.crop,
+                settings.similarity,
+                self.plan.compute.fabric().device,
+                planned.title,
+                self.emit,
+            )
         claim.check()
         seconds = tuned.seconds + (time.monotonic() - began - trained)
-        return record_cell(self.plan, planned, tuned, result, started, seconds, self.store)
+        return record_cell(self.plan, planned, tuned, result, reuse, started, seconds, self.store)

@@ -141,14 +141,6 @@ def _check_reach(
     return [Finding("warning", case, file, f"{name} covers {share:.0%} of {first_name}'s grid")]
 
 
-def corner_distance(one: Header, other: Header) -> float:
-    """Return the largest distance in mm between where two affines put the grid's corners."""
-    ends = [(0, side - 1) for side in one.shape]
-    corners = np.array([(x, y, z, 1) for x in ends[0] for y in ends[1] for z in ends[2]])
-    shift = corners @ (one.affine - other.affine).T
-    return float(np.linalg.norm(shift[:, :3], axis=1).max())
-
-
 def _times(shape: tuple[int, int, int]) -> str:
     return "x".join(str(side) for side in shape)
 
