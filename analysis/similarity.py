@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LEAST = 4
 """Samples below which unbiased HSIC does not exist."""
+
+CHUNK = 4096
+"""Values of each sample that are centred and multiplied at once, so that they stay in cache."""
 
 Matrix = NDArray[np.float64]
 
@@ -24,13 +26,16 @@ def u_centred(features: ArrayLike) -> Matrix:
     """Return the U-centred Gram matrix ``(n, n)`` of features ``(n, d)``, in float64.
 
     The diagonal is zero and every row sums to zero, so that the unbiased HSIC of two such matrices
-    is one scalar product (Szekely and Rizzo 2014, equation 2.4). Features are centred first, for a
-    common offset would otherwise eat the digits; products are taken in the features' precision.
+    is one scalar product (Szekely and Rizzo 2014, equation 2.4).
 
     Raises:
         ValueError: Not a table of at least ``LEAST`` samples.
     """
-    gram = _gram(features)
+    return u_centre(centred_gram(features))
+
+
+def u_centre(gram: Matrix) -> Matrix:
+    """U-centre a Gram matrix ``(n, n)`` in place and return it; its diagonal does not matter."""
     n = len(gram)
     if n < LEAST:
         raise ValueError(f"unbiased HSIC needs at least {LEAST} samples, not {n}")
@@ -41,6 +46,32 @@ def u_centred(features: ArrayLike) -> Matrix:
     gram += rows.sum() / (n - 1)
     np.fill_diagonal(gram, 0.0)
     return gram
+
+
+def centred_gram(features: ArrayLike) -> Matrix:
+    """Return the Gram matrix ``(n, n)`` of features ``(n, d)`` less their mean, in float64.
+
+    Without the mean, for a common offset would eat the digits of float32. Products are taken in the
+    features' precision, chunk by chunk, and summed in float64. Exactly zero where samples are all
+    alike.
+    """
+    table = np.asarray(features)
+    if table.ndim != 2:
+        raise ValueError(f"features are a table (samples, values), not {table.shape}")
+    if not np.issubdtype(table.dtype, np.floating):
+        table = table.astype(np.float64)
+    n = len(table)
+    share = np.full((1, n), 1 / max(n, 1), table.dtype)
+    gram, offset = np.zeros((n, n)), 0.0
+    for start in range(0, table.shape[1], CHUNK):
+        part = table[:, start : start + CHUNK]
+        mean = share @ part
+        centred = part - mean
+        gram += centred @ centred.T
+        offset += float(np.vdot(mean, mean))
+    # What is left of samples that are all alike is the rounding of their mean.
+    rounding = (4 * np.finfo(table.dtype).eps) ** 2 * n * offset
+    return gram if np.trace(gram) > rounding else np.zeros((n, n))
 
 
 def hsic(first: Matrix, second: Matrix) -> float:
@@ -59,7 +90,7 @@ def cka(first: ArrayLike, second: ArrayLike, *, unbiased: bool = True) -> float:
         table = MinibatchCKA()
         table.add([u_centred(first)], [u_centred(second)])
         return float(table.matrix[0, 0])
-    grams = [_gram(features) for features in (first, second)]  # of centred features: centred
+    grams = [centred_gram(features) for features in (first, second)]  # of centred features: centred
     products = [float(np.vdot(a, b)) for a, b in (grams, grams[:1] * 2, grams[1:] * 2)]
     return _ratio(np.array(products[0]), np.array(products[1]), np.array(products[2])).item()
 
@@ -91,11 +122,12 @@ class MinibatchCKA:
         if len(sizes) != 1:
             raise ValueError(f"matrices of one group have one size, not {sorted(sizes)}")
         n = len(first[0])
-        a = np.stack([one.ravel() for one in first]) / (n * (n - 3))
+        count = n * (n - 3)
+        a = np.stack([one.ravel() for one in first])
         b = np.stack([one.ravel() for one in second])
         if self.groups and self._joint.shape != (len(a), len(b)):
             raise ValueError(f"{len(a)} x {len(b)} layers after {self._joint.shape}")
-        sums = (a @ b.T, np.einsum("ij,ij->i", a, a) * (n * (n - 3)), _norms(b) / (n * (n - 3)))
+        sums = (a @ b.T / count, _norms(a) / count, _norms(b) / count)
         if not self.groups:
             self._joint, self._first, self._second = sums
         else:
@@ -132,21 +164,6 @@ def consistency(profiles: ArrayLike) -> float:
     if not pairs:
         return float("nan")
     return 1.0 - float(np.mean([np.abs(table[a] - table[b]).mean() for a, b in pairs]))
-
-
-def _gram(features: ArrayLike) -> Matrix:
-    """Return the Gram matrix of centred features; exactly zero where samples do not differ."""
-    table = np.asarray(features)
-    if table.ndim != 2:
-        raise ValueError(f"features are a table (samples, values), not {table.shape}")
-    if not np.issubdtype(table.dtype, np.floating):
-        table = table.astype(np.float64)
-    centred: NDArray[Any] = table - table.mean(axis=0, dtype=np.float64).astype(table.dtype)
-    # What is left of samples that are all alike is the rounding of their mean.
-    rounding = 4 * np.finfo(table.dtype).eps * np.abs(table).max(initial=0.0)
-    if np.abs(centred).max(initial=0.0) <= rounding:
-        return np.zeros((len(table), len(table)))
-    return (centred @ centred.T).astype(np.float64)
 
 
 def _norms(rows: Matrix) -> Matrix:

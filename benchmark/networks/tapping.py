@@ -105,7 +105,7 @@ def gaze(
     # One head at a time: a head's weights are n times its windows.
     heads = [
         _reduce(
-            attention_logits(*(part[:, head, None] for part in (q, k)), bias[head, None], cutting),
+            attention_logits(q[:, head, None], k[:, head, None], bias[head, None], cutting),
             there,
             distances,
         )

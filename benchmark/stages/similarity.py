@@ -148,8 +148,10 @@ def _grams(
 
 def average(features: Tensor, cells: int) -> Tensor:
     """Average ``(B, C, D, H, W)`` over at most ``cells`` cells along each axis, in float32."""
-    grid = [min(side, cells) for side in features.shape[2:]]
-    return functional.adaptive_avg_pool3d(features.float(), grid)
+    d, h, w = (min(side, cells) for side in features.shape[2:])
+    if (d, h, w) == features.shape[2:]:
+        return features.float()
+    return functional.adaptive_avg_pool3d(features.float(), (d, h, w))
 
 
 def _looks(
