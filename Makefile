@@ -10,7 +10,7 @@ VIEW := .mypy_view/medssl_bench
 USED := torch, monai.networks, timm, lightning_fabric, pandas, pyarrow.parquet, scipy.ndimage, \
   SimpleITK, nibabel, blosc2, mlflow, seaborn, jinja2, pydantic, rich.progress, medssl_bench.cli
 
-.PHONY: help setup demo proof test browser lint types speed clean
+.PHONY: help setup demo proof test browser lint types speed simulate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ types: setup
 speed: setup ## every speed comparison of tests/performance, one after another
 	@failed=0; for script in tests/performance/*.py; do \
 	  echo "== $$script"; $(BIN)/python $$script || failed=1; done; exit $$failed
+
+simulate: setup ## do the statistical tests keep what they claim? about five minutes
+	$(BIN)/python -m medssl_bench.analysis.simulation
 
 clean: ## remove what can be made again; .venv and bench-results stay
 	rm -rf build dist *.egg-info .mypy_view .mypy_cache .pytest_cache .ruff_cache

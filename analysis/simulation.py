@@ -121,14 +121,14 @@ def differences(
     of_cases = random.normal(0, CASE_SD, (runs, 1, 1, CASES, 1))
     rest = random.standard_normal((runs, draws, SEEDS, CASES, ORGANS), np.float32) * RESIDUAL_SD
     rest += (mean + of_runs + of_cases).astype(np.float32)
-    return rest
+    return rest.astype(np.float64)
 
 
 def _fixed_checkpoints(
     random: np.random.Generator, runs: int, setting: Setting
 ) -> Iterator[Finding]:
     question = "false positives about these checkpoints"
-    found = differences(random, runs, setting, given=True).astype(np.float64)
+    found = differences(random, runs, setting, given=True)
     cases = found.mean(axis=(1, 2, 4))
     yield _false(question, "Wilcoxon on case means", setting, wilcoxon(cases))
     yield _false(question, "sign flips of case means", setting, _flips(random, cases))

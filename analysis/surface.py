@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import edt
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
@@ -22,6 +23,10 @@ DENSE_SHARE = 0.3
 Measured on one core: 1 to 1.2 us per voxel looked up, 0.3 to 0.45 us per voxel of the box; organs
 stay below 0.1, dense speckle and the smallest objects lie above.
 """
+
+
+DENSE_SHARE_SINGLE = 0.2
+"""The same in single precision; from 0.1 to 0.3 organs and speckle take much the same time."""
 
 
 class Border(NamedTuple):
@@ -73,7 +78,11 @@ def find_borders(labels: NDArray[np.unsignedinteger], count: int) -> list[Border
 
 
 def directed_distances(
-    first: Border, second: Border, spacing: tuple[float, float, float], dense: bool | None = None
+    first: Border,
+    second: Border,
+    spacing: tuple[float, float, float],
+    dense: bool | None = None,
+    single: bool = False,
 ) -> tuple[Distances, Distances]:
     """Measure from every border voxel of one surface to the nearest of the other, both ways.
 
@@ -83,6 +92,8 @@ def directed_distances(
         spacing: voxel size in mm along the three axes.
         dense: use the Euclidean distance transform of the common bounding box instead of a k-d
             tree; both are exact. By default whichever is expected to be faster.
+        single: let the transform work in single precision, several times faster; distances are
+            then off by up to 1e-6 of themselves.
 
     Returns:
         Distances in mm from ``first`` to ``second``, shape ``(N,)``, and back, shape ``(M,)``.
@@ -95,8 +106,9 @@ def directed_distances(
     high = np.maximum(first.points.max(axis=0), second.points.max(axis=0))
     if dense is None:
         looked_up = np.count_nonzero(apart_first) + np.count_nonzero(apart_second)
-        dense = looked_up > DENSE_SHARE * np.prod(high - low + 1)
-    look_up = _transform if dense else _tree
+        share = DENSE_SHARE_SINGLE if single else DENSE_SHARE
+        dense = looked_up > share * np.prod(high - low + 1)
+    look_up = (_transform_single if single else _transform) if dense else _tree
     scale = np.asarray(spacing, np.float64)
     start, end = first.points - low, second.points - low
     extent = tuple(high - low + 1)
@@ -118,3 +130,12 @@ def _transform(
     free = np.ones(extent, bool)
     free[tuple(targets.T)] = False
     return distance_transform_edt(free, sampling=scale)[tuple(points.T)]
+
+
+def _transform_single(
+    points: NDArray[np.intp], targets: NDArray[np.intp], scale: Distances, extent: tuple[int, ...]
+) -> Distances:
+    free = np.ones(extent, bool)
+    free[tuple(targets.T)] = False
+    distances = edt.edt(free, anisotropy=tuple(scale), parallel=1)
+    return np.asarray(distances[tuple(points.T)], np.float64)

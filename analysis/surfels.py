@@ -32,11 +32,11 @@ class Surfels(NamedTuple):
 
 def find_surfels(mask: NDArray[np.bool_]) -> Surfels:
     """Find the corners of a mask ``(X, Y, Z)`` where inside meets outside; beyond is outside."""
-    inside = np.pad(mask, 1).view(np.uint8)
-    x, y, z = (side + 1 for side in mask.shape)
-    codes = np.zeros((x, y, z), np.uint8)
-    for bit, (i, j, k) in zip(range(7, -1, -1), np.ndindex(2, 2, 2), strict=True):
-        codes |= inside[i : i + x, j : j + y, k : k + z] << bit
+    codes: NDArray[Any] = np.pad(mask, 1).view(np.uint8)
+    # One axis after another: the bits of 2 voxels become those of 4, then of 8.
+    codes = codes[:, :, :-1] << 1 | codes[:, :, 1:]
+    codes = codes[:, :-1] << 2 | codes[:, 1:]
+    codes = codes[:-1] << 4 | codes[1:]
     flat = codes.reshape(-1)
     # Neither 0, all outside, nor 255, all inside: adding 1 makes these the two smallest.
     indices = np.flatnonzero(flat + np.uint8(1) > 1)
@@ -55,7 +55,7 @@ def surfel_hd95(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Sp
         spacing: Voxel size in mm along the three axes.
     """
     ours, theirs = find_surfels(first), find_surfels(second)
-    forth, back = directed_distances(ours.corners, theirs.corners, spacing)
+    forth, back = directed_distances(ours.corners, theirs.corners, spacing, single=True)
     areas = surfel_areas(spacing)
     return max(
         _area_percentile(forth, areas[ours.codes]), _area_percentile(back, areas[theirs.codes])
@@ -72,7 +72,7 @@ def surfel_areas(spacing: Spacing) -> Areas:
 
 
 def _area_percentile(distances: Areas, areas: Areas, percent: float = 95.0) -> float:
-    order = np.argsort(distances, kind="stable")
+    order = np.argsort(distances)
     reached = np.cumsum(areas[order])
     place = np.searchsorted(reached, reached[-1] * (percent / 100 - ROUNDING))
     return float(distances[order[min(int(place), len(order) - 1)]])

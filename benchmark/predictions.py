@@ -165,10 +165,11 @@ def score_case(pair: Pair, scoring: Scoring) -> list[dict[str, Any]]:
         rows = [dict(row) for row in found]
     else:
         for name, ids in targets.items():
-            masks = [np.isin(labels, ids).astype(np.uint8) for labels in (reference, prediction)]
+            masks = (np.isin(reference, ids), np.isin(prediction, ids))
             found = case_metrics(
-                *masks, spacing, {1: name}, tolerance_mm=scoring.tolerance_mm, more=True
-            )
+                masks[0].astype(np.uint8), masks[1].astype(np.uint8), spacing, {1: name},
+                tolerance_mm=scoring.tolerance_mm, more=True,
+            )  # fmt: skip
             rows.append(dict(found[0]))
     for row in rows:
         if scoring.lesions is not None:
@@ -266,8 +267,10 @@ def _empty(case: str, target: str, diagonal: float, *, lesions: bool) -> dict[st
     row = case_metrics(
         nothing, nothing, (1.0, 1.0, 1.0), {1: target}, diagonal=diagonal, more=True
     )[0]
-    more = lesion_metrics(nothing > 0, nothing > 0, (1.0, 1.0, 1.0)) if lesions else {}
-    return {"case": case, **row, **more}
+    complete: dict[str, Any] = {"case": case, **row}
+    if lesions:
+        complete |= lesion_metrics(nothing > 0, nothing > 0, (1.0, 1.0, 1.0))
+    return complete
 
 
 def as_json(table: pd.DataFrame) -> str:

@@ -95,7 +95,7 @@ class Task(BaseModel):
     """What is measured where that is not each class: name -> the class ids it is made of, which
     may overlap (LiTS: ``liver`` is liver and tumour). Trained on are the classes."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Organ group -> targets (kept with the task; nothing shows them yet)."""
+    """Organ group -> targets (``bench analyze groups`` shows them)."""
     kind: Literal["organs", "tumour"] = "organs"
     """``organs``: Dice+CE, softmax. ``tumour``: Dice+BCE, tumour:background crops 1:1."""
     preprocessing: Preprocessing = Preprocessing()

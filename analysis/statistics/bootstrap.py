@@ -2,8 +2,8 @@
 
 The cases of a task are the same in every draw and for every method, so one resample of cases serves
 them all (the pigeonhole bootstrap, Owen 2007), and methods stay paired. Of n units n - 1 are drawn,
-which makes the variance of a mean unbiased (Rao and Wu 1988). With few draws percentiles are still
-too narrow, as they never go beyond the extreme draws: use
+which makes the variance of a mean unbiased (Rao and Wu 1988). With few draws percentiles still miss
+their level, by 1.7 to 8.9 % instead of 5 % (:mod:`medssl_bench.analysis.simulation`): use
 :mod:`~medssl_bench.analysis.statistics.crossed` for means, and this for what has no formula.
 """
 

@@ -60,9 +60,8 @@ def paired_interval(difference: np.ndarray, *, level: float = 0.95) -> Interval:
     ``(MS_draws + MS_cases - MS_rest) / (draws cases)``, with Satterthwaite's degrees of freedom
     (Satterthwaite 1946; Montgomery, Design and Analysis of Experiments, section 13.2) at the upper
     ``LIMIT`` of the draws' mean square; where chance makes that less than the part of draws or of
-    cases alone, that part counts. A percentile bootstrap is far too narrow here: of three draws it
-    never goes beyond their least and greatest. With one draw the interval is that of its cases and
-    speaks of that draw alone.
+    cases alone, that part counts. With one draw the interval is that of its cases and speaks of
+    that draw alone.
 
     Args:
         difference: ``(draws, cases)``, method minus baseline, complete.

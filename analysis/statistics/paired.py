@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE
+from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE, settled
 from medssl_bench.analysis.statistics.crossed import detectable_difference
 
 CLAIM = "about these checkpoints, over test cases; not about training again"
@@ -69,6 +69,7 @@ def compare_cases(
     values = np.asarray(difference, float)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError("differences must be finite, one a case: average organs and seeds first")
+    values = settled(values)
     n, moved = len(values), values[values != 0]
     sizes = np.unique(np.abs(moved), return_counts=True)[1]
     reason = ONE_CASE if n < 2 else ALL_ZERO if not len(moved) else ""
@@ -76,7 +77,9 @@ def compare_cases(
     low, high = _median_interval(values, 1 - alpha)
     biserial = float(rank_biserial(values[None])[0])
     drawn = values[random.integers(0, n, (resamples, n))]
-    around = np.nanquantile(rank_biserial(drawn), [alpha / 2, 1 - alpha / 2]) if not reason else ()
+    around = [np.nan, np.nan]
+    if not reason:
+        around = np.nanquantile(rank_biserial(drawn), [alpha / 2, 1 - alpha / 2]).tolist()
     error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
     return PairedTest(
         n=n,
@@ -87,8 +90,8 @@ def compare_cases(
         median_low=low,
         median_high=high,
         rank_biserial=biserial,
-        rank_biserial_low=float(around[0]) if len(around) else np.nan,
-        rank_biserial_high=float(around[1]) if len(around) else np.nan,
+        rank_biserial_low=around[0],
+        rank_biserial_high=around[1],
         p=np.nan if reason else float(wilcoxon(values)),
         p_flip=np.nan if reason else flip_signs(values, seed=seed),
         least_p=min(1.0, 2.0 ** (1 - len(moved))) if not reason else np.nan,

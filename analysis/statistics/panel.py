@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medssl_bench.analysis.leaderboard.marks import row_labels, short
+from medssl_bench.analysis.statistics.answer import settled
 from medssl_bench.analysis.tables import (
     COMPARABLE,
     IDENTITY,
@@ -64,17 +65,17 @@ class Panel:
     @property
     def crossed(self) -> NDArray[np.float64]:
         """``(methods, draws, cases)``: seeds averaged."""
-        return self.values.mean(axis=2)
+        return settled(self.values.mean(axis=2))
 
     @property
     def case_means(self) -> NDArray[np.float64]:
         """``(methods, cases)``: seeds and draws averaged, one independent row a case."""
-        return self.values.mean(axis=(1, 2))
+        return settled(self.values.mean(axis=(1, 2)))
 
     @property
     def means(self) -> NDArray[np.float64]:
         """``(methods,)``."""
-        return self.values.mean(axis=(1, 2, 3))
+        return settled(self.values.mean(axis=(1, 2, 3)))
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -125,11 +126,12 @@ def panels(
         for target in targets:
             _only(table, "target", target)
         table = table[table["target"].isin(targets)]
-    groups = sorted(
-        table.groupby(COMPARABLE, sort=True),
-        key=lambda one: (one[0][0], shots_order(one[0][1]), one[0][2:]),
-    )
-    made = [_panel(dict(zip(COMPARABLE, key, strict=True)), rows, metric) for key, rows in groups]
+    groups = [
+        (dict(zip(COMPARABLE, map(str, key), strict=True)), rows)
+        for key, rows in table.groupby(COMPARABLE, sort=True)
+    ]
+    groups.sort(key=lambda one: (one[0]["task"], shots_order(one[0]["shots"])))
+    made = [_panel(words, rows, metric) for words, rows in groups]
     return [panel for panel in made if panel is not None]
 
 
@@ -199,7 +201,7 @@ def _panel(words: Mapping[str, str], rows: pd.DataFrame, metric: str) -> Panel |
     ]
     labels = row_labels([identity for identity, _ in tables])
     left_out: list[str] = []
-    usable = []
+    usable: list[Scores] = []
     for label, (identity, table) in zip(labels, tables, strict=True):
         scores = table.dropna(axis=1, how="all")
         if scores.empty or scores.isna().any(axis=None):

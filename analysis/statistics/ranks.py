@@ -3,7 +3,7 @@
 A method's interval runs from 1 + the number of methods shown better to the number of methods not
 shown worse (Al Mohamad, van Zwet, Solari, Goeman 2021; Mogstad, Romano, Shaikh, Wilhelm 2024). With
 pairwise p-values adjusted by Holm all intervals of a table hold the true ranks together with the
-tests' confidence, ties included; percentiles of bootstrapped ranks do not.
+tests' confidence, ties included; percentiles of bootstrapped ranks hold one at a time.
 """
 
 from __future__ import annotations

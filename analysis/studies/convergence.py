@@ -36,11 +36,12 @@ def analyse(evidence: Evidence) -> Outcome:
     for name, word in (("task", options.task), ("shots", options.shots)):
         if word is not None:
             known = known[known[name] == word]
-    groups = sorted(
-        known.groupby(COMPARABLE, sort=True), key=lambda one: (one[0][0], shots_order(one[0][1]))
-    )
-    for key, rows in groups:
-        words = dict(zip(COMPARABLE, key, strict=True))
+    groups = [
+        (dict(zip(COMPARABLE, map(str, key), strict=True)), rows)
+        for key, rows in known.groupby(COMPARABLE, sort=True)
+    ]
+    groups.sort(key=lambda one: (one[0]["task"], shots_order(one[0]["shots"])))
+    for words, rows in groups:
         curves = _curves(rows, column)
         table = describe(curves, rising=column != "loss")
         title = f"{words['task']}, shots {words['shots']}, {words['backbone']}, {words['profile']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,9 +18,13 @@ from medssl_bench.analysis.figures import STYLE
 from medssl_bench.analysis.leaderboard.marks import Mark, method_marks
 from medssl_bench.analysis.tables import BASELINE
 
-PAPER = {**STYLE, "figure.facecolor": "white", "axes.facecolor": "white"}
+PAPER: dict[str, Any] = {
+    **STYLE,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+}
 """As on the page, but on white: these figures go into papers."""
-PAPER["savefig.facecolor"] = "white"
 METRIC_NAMES = {
     "dice": "Dice",
     "nsd": "Surface Dice",
@@ -31,7 +36,8 @@ METRIC_NAMES = {
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the common style."""
-    with mpl.rc_context({**sns.axes_style("ticks"), **PAPER}):
+    look: Any = {**sns.axes_style("ticks"), **PAPER}
+    with mpl.rc_context(look):
         yield
 
 

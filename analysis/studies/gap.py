@@ -68,7 +68,7 @@ def analyse(evidence: Evidence) -> Outcome:
 def gaps(found: Sequence[Panel], full: Panel, options: Options) -> pd.DataFrame:
     """Return one row a method and number of shots, fewest shots first."""
     reference = full.best_first()
-    rows = []
+    rows: list[dict[str, object]] = []
     for panel in found:
         if panel.cases != full.cases:
             rows += [

@@ -6,18 +6,23 @@ about; what they give is compared with what the paper states.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
+from medssl_bench.analysis.leaderboard.marks import COLOURS, DASHES
 from medssl_bench.analysis.statistics.ranks import ranks_of
+from medssl_bench.analysis.studies.drawing import sheet, style, titled
 from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section
 
 LOWER_IS_BETTER = ("hd95",)
 CELL = ["source", "table", "task", "target", "metric", "shots"]
+COLUMN = ["source", "table", "task", "target", "metric"]
 CHECKED = {
     "source": "{source}",
     "section": "{section}",
@@ -28,7 +33,7 @@ CHECKED = {
 }
 RANKED = {"table": "{source} {table}", "what": "{what}", "ranking": "{ranking}"}
 GAPPED = {
-    "source": "{source}",
+    "table": "{source} {table}",
     "task": "{task}",
     "target": "{target}",
     "metric": "{metric}",
@@ -75,7 +80,7 @@ def analyse(evidence: Evidence) -> Outcome:
         ),
     ]  # fmt: skip
     claim = "Numbers as printed in the papers, recomputed from their own tables; nothing measured."
-    return Outcome("reported", claim, sections)
+    return Outcome("reported", claim, sections, {"reported": _draw(performance_gaps(table))})
 
 
 def read_reported() -> pd.DataFrame:
@@ -131,22 +136,48 @@ def performance_gaps(table: pd.DataFrame) -> pd.DataFrame:
     """Relate each printed value to the best of its column at the most shots, in percent."""
     printed = table[table["table"].str.startswith("Table") & table["shots"].isin(list(ORDER))]
     rows = []
-    for _, cells in printed.groupby(["source", "task", "target", "metric"], sort=False):
+    for _, cells in printed.groupby(COLUMN, sort=False):
         shots = sorted(cells["shots"].unique(), key=ORDER.__getitem__)
         most = cells[cells["shots"] == shots[-1]]
         if len(shots) < 2:
             continue
         lower = most["metric"].iloc[0] in LOWER_IS_BETTER
-        best = most.loc[most["value"].idxmin() if lower else most["value"].idxmax()]
+        best = most.sort_values("value", ascending=lower, kind="stable").iloc[0].to_dict()
         for cell in cells.to_dict("records"):
             gap = 100 * (cell["value"] / best["value"] - 1)
-            reference = f"{_label(dict(best), most)} {best['value']:g}"
+            reference = f"{_label(best, most)} {best['value']:g}"
             rows.append({**cell, "label": _label(cell, cells), "reference": reference, "gap": gap})
     columns = [*CELL, "method", "backbone", "label", "value", "reference", "gap"]
     return pd.DataFrame(rows)[columns]
 
 
-def _label(cell: dict[str, object] | dict[object, object], cells: pd.DataFrame) -> str:
+def _draw(gaps: pd.DataFrame) -> Figure:
+    """Draw the printed gaps against shots, a column of a table each."""
+    columns = list(gaps.groupby(COLUMN, sort=False))
+    with style():
+        figure, axes = sheet(-(-len(columns) // 2), 4.6, 3.0, columns=2)
+        for one, (key, rows) in zip(axes, columns, strict=False):
+            shots = sorted(rows["shots"].unique(), key=ORDER.__getitem__)
+            labels = list(dict.fromkeys(rows["label"]))
+            for number, label in enumerate(labels):
+                mine = rows[rows["label"] == label]
+                places = [shots.index(word) for word in mine["shots"]]
+                colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % 4]
+                one.plot(
+                    places, mine["gap"], color=colour, linestyle=dash, marker="o", markersize=3,
+                    linewidth=1.2, label=label,
+                )  # fmt: skip
+            one.set_xticks(range(len(shots)), shots)
+            one.set_ylabel("Performance gap (%)")
+            one.grid(axis="y")
+            one.legend(frameon=False, fontsize=5.5, ncols=2)
+            titled(one, ", ".join(map(str, key)))
+        for one in axes[len(columns) :]:
+            one.set_axis_off()
+    return figure
+
+
+def _label(cell: Mapping[Any, Any], cells: pd.DataFrame) -> str:
     """Name a row by its method, and by its backbone where that is what tells it apart."""
     alike = cells[cells["method"] == cell["method"]]
     several = alike["backbone"].nunique() > 1
@@ -169,17 +200,18 @@ def _minus(first: dict[str, str], second: dict[str, str]) -> Callable[[pd.DataFr
 
 
 def _best(
-    *, among: Callable[[pd.DataFrame], pd.Series[bool]] | None = None, last: bool = False,
-    **words: str,
-) -> Callable[[pd.DataFrame], str]:  # fmt: skip
+    column: Mapping[str, str],
+    among: Callable[[pd.DataFrame], pd.Series[bool]] | None = None,
+    *,
+    last: bool = False,
+) -> Callable[[pd.DataFrame], str]:
     """Name the method with the highest (or lowest) value of a column."""
 
     def find(table: pd.DataFrame) -> str:
         found = table if among is None else table[among(table)]
-        for column, word in words.items():
-            found = found[found[column] == word]
-        place = found["value"].idxmin() if last else found["value"].idxmax()
-        return str(found.loc[place, "method"])
+        for name, word in column.items():
+            found = found[found[name] == word]
+        return str(found.sort_values("value", ascending=last, kind="stable")["method"].iloc[0])
 
     return find
 
@@ -232,7 +264,8 @@ STATEMENTS = (
         lambda table: _value(table, method="scratch", **ORGANS),
     ),
     Statement(
-        "ssl_transfer", "5.7.3", "least accurate pretrained model, average of organs (Inpaint, a misprint, left out)", 0.85,
+        "ssl_transfer", "5.7.3",
+        "least accurate pretrained model, average of organs (Inpaint, misprinted, left out)", 0.85,
         lambda table: float(
             table[_pretrained(table) & (table["table"] == "Table 2") & (table["target"] == "AVG")
                   & (table["method"] != "inpaint")]["value"].min()
@@ -240,14 +273,15 @@ STATEMENTS = (
     ),
     Statement(
         "ssl_transfer", "5.7.3", "least accurate pretrained model, lung tumour",
-        "swinunetr_public", _best(among=_pretrained, last=True, **TUMOUR),
+        "swinunetr_public", _best(TUMOUR, _pretrained, last=True),
     ),
     Statement(
-        "ssl_transfer", "Abstract", "highest accuracy, organs", "smit", _best(**ORGANS)
+        "ssl_transfer", "Abstract", "highest accuracy, organs", "smit", _best(ORGANS)
     ),
     Statement(
-        "ssl_transfer", "Abstract", "highest accuracy, lung tumour (Inpaint, a misprint, left out)", "smit",
-        _best(among=lambda table: table["method"] != "inpaint", **TUMOUR),
+        "ssl_transfer", "Abstract",
+        "highest accuracy, lung tumour (Inpaint, misprinted, left out)", "smit",
+        _best(TUMOUR, lambda table: table["method"] != "inpaint"),
     ),
     _umif("siim_seg", "1%", "ViT-B", 1.4),
     _umif("siim_seg", "10%", "ViT-B", 0.3),

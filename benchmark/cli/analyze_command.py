@@ -80,7 +80,8 @@ def command(
     root = results or load_workspace().results
     folder = out or root / "analysis"
     check_writable(folder)
-    found, left_out = None, []
+    found = None
+    left_out: list[str] = []
     if entry.info.get("needs_results", True):
         found, left_out = read_results(root)
     options = Options(metric, task, shots, alpha, correction, gall_bladder, resamples, seed)

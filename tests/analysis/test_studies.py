@@ -1,0 +1,215 @@
+"""Every analysis answers from records alone, writes what it shows, and says what it cannot know."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from scipy import stats
+
+from medssl_bench import registry
+from medssl_bench.analysis.leaderboard.results import read_results
+from medssl_bench.analysis.simulation import simulate
+from medssl_bench.analysis.studies.convergence import describe, steps_to
+from medssl_bench.analysis.studies.modality_gap import compare_modalities
+from medssl_bench.analysis.studies.organ_groups import groups_of
+from medssl_bench.analysis.studies.outcome import NOT_COMPUTABLE, Evidence, Options
+from medssl_bench.analysis.studies.reported import (
+    check_statements,
+    performance_gaps,
+    read_reported,
+)
+from medssl_bench.cli.analyze_command import command
+from medssl_bench.errors import BenchError
+
+NAMES = list(registry.analyses.entries())
+
+
+@pytest.fixture(scope="module")
+def results(results_folder):
+    """Results whose records name the modality of their task, as runs write them."""
+    found, _ = read_results(results_folder)
+    for record in found.records:
+        modality = "CT" if record["cell"]["task"].endswith("ct") else "MRI"
+        record["settings"]["task"] = {"modality": modality, "groups": {}}
+    return found
+
+
+def ask(results, name, **options):
+    evidence = Evidence(results, Options(resamples=100, **options))
+    return registry.analyses.load(name)(evidence)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_analysis_writes_what_it_shows(results, name, tmp_path):
+    options = {} if name in ("gaps", "modality-gap") else {"task": "phantom_ct"}
+    outcome = ask(results, name, **options)
+    assert outcome.name == name and outcome.claim in outcome.text
+    files = {path.name: path for path in outcome.write(tmp_path)}
+    rows = list(csv.DictReader(files[f"{name}.csv"].open()))
+    document = json.loads(files[f"{name}.json"].read_text())
+    assert len(rows) == sum(len(section["rows"]) for section in document["sections"]) > 0
+    assert {row["section"] for row in rows} <= {one["title"] for one in document["sections"]}
+    assert f"{name}.svg" in files and Image.open(files[f"{name}.png"]).size[0] > 200
+    assert all(section["title"] in outcome.text for section in document["sections"])
+
+
+@pytest.mark.parametrize("name", ["significance", "retraining", "ranks", "critical-difference"])
+def test_one_method_cannot_be_compared(results, name):
+    alone = type(results)(
+        results.cases[results.cases["method"] == "smit"], results.records, results.histories
+    )
+    outcome = ask(alone, name)
+    assert NOT_COMPUTABLE in outcome.text and "fewer than" in outcome.text
+    assert not outcome.figures and outcome.table.empty
+
+
+def test_significance_is_wilcoxon_of_case_means(results, case_table):
+    table = ask(results, "significance", task="phantom_ct", shots="5").table
+    row = table[(table["first"] == "smit") & (table["second"] == "scratch")].iloc[0]
+    rows = case_table.query("task == 'phantom_ct' and shots == '5' and status != 'both_empty'")
+    rows = rows[rows["status"] != "ref_empty"]
+    means = rows.groupby(["method", "draw", "case"])["dice"].mean()
+    means = means.groupby(["method", "case"]).mean().unstack("case")
+    difference = means.loc["smit"] - means.loc["scratch"]
+    assert row["p"] == stats.wilcoxon(difference).pvalue
+    assert row["mean"] == pytest.approx(difference.mean())
+
+
+def test_one_draw_makes_no_statement_on_retraining(results):
+    outcome = ask(results, "retraining", task="phantom_ct", shots="full")
+    assert "not computable: one draw says nothing about retraining" in outcome.text
+    assert outcome.table["p"].isna().all()
+
+
+def test_lower_distances_rank_first(results):
+    table = ask(results, "ranks", metric="hd95", task="phantom_ct", shots="5").table
+    assert table["mean"].is_monotonic_increasing and table["rank_value"].iloc[0] == 1
+
+
+def test_gaps_are_relative_to_the_best_at_full_shots(results, case_table):
+    table = ask(results, "gaps", task="phantom_mri").table
+    best = table.loc[table[table["shots"] == "full"]["mean"].idxmax()]
+    assert best["gap"] == 0
+    for row in table.to_dict("records"):
+        assert row["gap"] == pytest.approx(100 * (row["mean"] / best["mean"] - 1))
+        assert row["low"] <= row["gap"] <= row["high"]
+
+
+def test_groups_follow_amos_and_gall_bladder_is_a_setting(results):
+    found = groups_of(results, "phantom_ct")
+    assert found == {"large": ("liver", "spleen"), "lesion": ("lesion",)}
+    cases = results.cases.assign(target=results.cases["target"].replace("lesion", "gall_bladder"))
+    with_gall = type(results)(cases, results.records)
+    assert groups_of(with_gall, "phantom_ct")["small"] == ("gall_bladder",)
+    assert groups_of(with_gall, "phantom_ct", "gi")["gi"] == ("gall_bladder",)
+    own = [{**record, "settings": {"task": {"groups": {"all": ["spleen", "liver"]}}}}
+           for record in results.records]  # fmt: skip
+    assert groups_of(type(results)(cases, own), "phantom_ct") == {
+        "all": ("liver", "spleen"), "gall_bladder": ("gall_bladder",),
+    }  # fmt: skip
+
+
+def test_a_groups_mean_is_over_its_targets(results, case_table):
+    table = ask(results, "groups", task="phantom_ct", shots="full").table
+    row = table[(table["method"] == "smit") & (table["group"] == "large")].iloc[0]
+    mine = case_table.query("task == 'phantom_ct' and shots == 'full' and method == 'smit'")
+    mine = mine[mine["target"].isin(["liver", "spleen"])]
+    assert row["mean"] == pytest.approx(mine["dice"].mean())
+
+
+def test_the_modality_gap_pairs_the_same_patients_only():
+    random = np.random.default_rng(0)
+    ct, mri = random.normal(0.8, 0.05, (3, 12)), random.normal(0.78, 0.05, (3, 12))
+    paired = compare_modalities(ct, mri, paired=True, alpha=0.05)
+    assert paired.test == "paired, draws x cases" and paired.mean == (ct - mri).mean()
+    apart = compare_modalities(ct, mri[:, :9], paired=False, alpha=0.05)
+    assert apart.test == "unpaired, Welch"
+    single = compare_modalities(ct[:1], mri[:1], paired=True, alpha=0.05)
+    assert single.p == pytest.approx(stats.wilcoxon(ct[0] - mri[0]).pvalue)
+
+
+def test_the_modality_gap_and_its_interaction(results):
+    table = ask(results, "modality-gap", shots="5").table
+    row = table[(table["method"] == "smit") & (table["group"] == "large")].iloc[0]
+    base = table[(table["method"] == "scratch") & (table["group"] == "large")].iloc[0]
+    assert row["mean"] == pytest.approx(row["ct"] - row["mri"])
+    assert row["interaction"] == pytest.approx(row["mean"] - base["mean"])
+    assert math.isnan(base["p_interaction"])
+
+
+def test_convergence_by_hand():
+    """From 0 to a best end of 0.8: 90 % is 0.72, which the slow curve never keeps to."""
+    steps = pd.Index([10, 20, 30], name="step")
+    curves = {
+        "fast": ("fast", pd.DataFrame({"0/0": [0.0, 0.8, 0.8]}, index=steps)),
+        "slow": ("slow", pd.DataFrame({"0/0": [0.0, 0.75, 0.6]}, index=steps)),
+    }
+    table = describe(curves, rising=True).set_index("method")
+    assert table.loc["fast", "area"] == pytest.approx((0.4 + 0.8) / 2)
+    assert table.loc["fast", "steps_90%"] == "20"
+    assert table.loc["slow", "steps_90%"] == "not reached"
+    falling = pd.Series([3.0, 1.0, 2.0, 0.5], index=[1, 2, 3, 4])
+    assert steps_to(falling, 1.5, rising=False) == 4
+
+
+def test_the_papers_statements_are_recomputed():
+    checks = check_statements(read_reported()).set_index("statement")
+    wrong = checks[checks["agrees"] == "no"]
+    assert sorted(wrong["computed"]) == ["0.83", "17.27", "2 of 6"]
+    path = Path(__file__).parents[2] / "results" / "reported" / "text_claims_check.csv"
+    known = pd.read_csv(path).set_index("statement")
+    for statement in ("NCH ACC, Path. minus X-ray", "RICORD F1, CT minus X-ray"):
+        assert float(checks.loc[statement, "computed"]) == float(
+            known.loc[statement, "from_tables"]
+        )
+
+
+def test_printed_gaps_are_the_formula():
+    gaps = performance_gaps(read_reported())
+    row = gaps[(gaps["task"] == "siim_seg") & (gaps["shots"] == "1%") & (gaps["method"] == "umif")]
+    assert row["gap"].item() == pytest.approx(100 * (63.5 / 72.4 - 1))
+
+
+def test_the_simulation_finds_pooling_wrong():
+    found = list(simulate(60, seed=1))
+    rates = {(one.question, one.test): one.rate for one in found if one.draws == 3}
+    question = "false positives about these checkpoints"
+    assert rates[question, "Wilcoxon, organs pooled"] > 0.3
+    assert rates[question, "Wilcoxon on case means"] < 0.2
+    about = "false positives about retraining"
+    assert rates[about, "Wilcoxon, draws and seeds pooled"] > rates[about, "draws x cases"] + 0.2
+    assert all(one.kept for one in found if not one.limit)
+
+
+def run(*words):
+    return CliRunner().invoke(command, [str(word) for word in words], standalone_mode=False)
+
+
+def test_the_command_prints_writes_and_lists(results_folder, tmp_path):
+    listed = run("--list")
+    assert [line.split()[0] for line in listed.output.splitlines()] == NAMES
+    done = run("ranks", "--results", results_folder, "--out", tmp_path / "out", "--resamples", 200)
+    assert "wrote ranks.csv, ranks.json, ranks.svg, ranks.png" in done.output
+    shown = run("ranks", "--results", results_folder, "--out", tmp_path / "out", "--json")
+    assert json.loads(shown.output)["analysis"] == "ranks"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rank"], "unknown analysis 'rank'. Did you mean 'ranks'.*bench analyze --list"),
+        (["ranks", "--metric", "dcie"], "Did you mean 'dice'"),
+        (["ranks", "--task", "phantom"], "no task 'phantom' in the records"),
+    ],
+)
+def test_unknown_words_are_one_line(results_folder, tmp_path, words, message):
+    done = run(*words, "--results", results_folder, "--out", tmp_path)
+    assert isinstance(done.exception, BenchError)
+    with pytest.raises(BenchError, match=message):
+        raise done.exception
