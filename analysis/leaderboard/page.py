@@ -28,6 +28,7 @@ KINDS = {
     "shots": "Dice against shots",
     "loss": "Fine-tuning loss",
     "pretraining": "Pretraining loss",
+    "cka": "Feature reuse",
 }
 
 
@@ -76,9 +77,7 @@ class _Report:
     def of(cls, results: Results, generated: datetime) -> _Report:
         board = tables.leaderboard(results.cases)
         marks = method_marks(board["method"], list(registry.methods.entries()), tables.BASELINE)
-        histories = tables.as_words(
-            results.histories, [name for name in tables.RUN if name in results.histories]
-        )
+        histories = _as_words(results.histories)
         figures = [
             *plots.plot_shots(board, marks),
             *plots.plot_convergence(histories, marks, "loss", "Fine-tuning loss"),
@@ -88,6 +87,7 @@ class _Report:
                 for plot in plots.plot_convergence(histories, marks, name, _title(name))
             ),
             *plots.plot_pretraining(results.pretraining, board, marks),
+            *plots.plot_reuse(_as_words(results.similarity), marks),
         ]
         return cls(board, tables.target_table(results.cases), figures, marks, generated)
 
@@ -119,6 +119,11 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         shapes=SHAPES,
         left_out=left_out,
     )
+
+
+def _as_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the columns of its runs as text."""
+    return tables.as_words(table, [name for name in tables.RUN if name in table])
 
 
 def _title(name: str) -> str:

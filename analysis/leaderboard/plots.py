@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from medssl_bench.analysis.figures import Line, curve, dice_against_shots, loss_curves
+from medssl_bench.analysis.figures import (
+    Line,
+    curve,
+    dice_against_shots,
+    layer_profiles,
+    loss_curves,
+)
 from medssl_bench.analysis.leaderboard.marks import DASHES, Mark, row_labels
 from medssl_bench.analysis.leaderboard.views import shots_text
 from medssl_bench.analysis.tables import IDENTITY, shots_order
@@ -56,6 +63,31 @@ def plot_convergence(
             lines.append(Line(label, mark, *curve(mine.assign(_run=run), column)))
         title = f"{task}, {shots_text(str(shots))}"
         plots.append(Plot(f"{column}-{number}", column, title, loss_curves(title, lines, ylabel)))
+    return plots
+
+
+def plot_reuse(similarity: pd.DataFrame, marks: Mapping[str, Mark]) -> list[Plot]:
+    """One figure per task, shots and backbone: CKA of each layer before against after fine-tuning.
+
+    Averaged over draws and seeds, with the standard deviation over them.
+    """
+    if similarity.empty:
+        return []
+    same = similarity[similarity["layer_a"] == similarity["layer_b"]]
+    known = same.assign(_order=same["shots"].map(shots_order)).dropna(subset=["cka"])
+    groups = known.groupby(["task", "_order", "shots", "backbone"], sort=True)
+    plots = []
+    for number, ((task, _, shots, backbone), rows) in enumerate(groups):
+        names = list(dict.fromkeys(same[same["backbone"] == backbone]["layer_a"]))
+        lines = []
+        for label, mark, mine in _by_identity(rows, marks):
+            layers = mine.groupby("layer_a")["cka"].agg(["mean", "std"]).reindex(names)
+            x, y = np.arange(1.0, len(names) + 1), layers["mean"].to_numpy(float)
+            lines.append(Line(label, mark, x, y, layers["std"].to_numpy(float)))
+        title = f"{task}, {shots_text(str(shots))}"
+        if similarity["backbone"].nunique() > 1:
+            title += f", {backbone}"
+        plots.append(Plot(f"cka-{number}", "cka", title, layer_profiles(title, lines)))
     return plots
 
 

@@ -88,9 +88,9 @@ def test_minibatches_over_every_subset_equal_the_full_batch(pair) -> None:
 def test_layer_by_layer_equals_ckatorch_and_the_ratio_of_mean_formulas() -> None:
     rng = np.random.default_rng(3)
     groups = [
-        ([rng.normal(size=(16, d)) for d in (5, 30, 200)], [rng.normal(size=(16, d)) for d in (40,)])
+        ([rng.normal(size=(16, d)) for d in (5, 30, 200)], [rng.normal(size=(16, 40))])
         for _ in range(5)
-    ]  # fmt: skip
+    ]
     groups = [(a, [b[0], a[1][:, ::-1] ** 3]) for a, b in groups]
     table = minibatch(groups)
     assert table.matrix.shape == (3, 2)
