@@ -29,6 +29,8 @@ SHOWN = {
     "corpus": "{corpus} {corpus_size}",
     "mean": "{mean} [{low}, {high}]",
 }
+PRETRAINED = ["method", "corpus", "corpus_size"]
+"""What encoders of different size must share to be compared."""
 REASON = "no method was run with two backbones or two crops on this task and these shots"
 
 
@@ -90,10 +92,10 @@ def parameters(backbone: str) -> float:
 
 
 def several(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep methods that have several backbones or crops, smallest first."""
-    kinds = table["backbone"] + table["crop"]
-    kept = table[kinds.groupby(table["method"]).transform("nunique") > 1]
-    return kept.sort_values(["method", "params_m", "crop"], ignore_index=True)
+    """Keep pretrainings that have several backbones or crops, smallest first."""
+    kinds = table.assign(kind=table["backbone"] + table["crop"])
+    kept = table[kinds.groupby(PRETRAINED)["kind"].transform("nunique") > 1]
+    return kept.sort_values([*PRETRAINED, "params_m", "crop"], ignore_index=True)
 
 
 def _crop(record: Mapping[str, Any]) -> str:
@@ -107,19 +109,19 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     kinds = kinds.sort_values(["params_m", "crop"])
     order = [(row.backbone, row.crop) for row in kinds.itertuples()]
     marks = marks_of(table["method"])
-    groups = list(table.groupby("method", sort=True))
+    groups = list(table.groupby(PRETRAINED, sort=True))
     shifts = np.linspace(-0.15, 0.15, len(groups)) if len(groups) > 1 else [0.0]
-    for (method, rows), shift in zip(groups, shifts, strict=True):
+    for ((method, *corpus), rows), shift in zip(groups, shifts, strict=True):
         places = [order.index(one) for one in zip(rows["backbone"], rows["crop"], strict=True)]
         ends = np.nan_to_num([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
         mark = marks[str(method)]
         axes.errorbar(
             np.array(places) + shift, rows["mean"], ends, color=mark.colour, marker=mark.marker,
-            linestyle="none", capsize=3, label=method,
+            linestyle="none", capsize=3, label=" ".join((str(method), *map(str, corpus))).strip(),
         )  # fmt: skip
     words = [
-        "\n".join(filter(None, (row.backbone, f"{row.params_m:.1f} M", row.crop)))
-        for row in kinds.itertuples()
+        f"{backbone}\n{size:.1f} M" + (f"\n{crop}" if crop else "")
+        for size, crop, backbone in kinds.to_numpy()
     ]
     axes.set_xticks(range(len(order)), words, fontsize=8)
     axes.set_xlim(-0.5, len(order) - 0.5)

@@ -106,5 +106,5 @@ def _draw(axes: Axes, title: str, found: pd.DataFrame, encoder: str) -> None:
     axes.set_xlabel("Layer")
     axes.set_ylabel("Attention distance, share of uniform")
     axes.grid(axis="y")
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(frameon=False, fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
     titled(axes, title)

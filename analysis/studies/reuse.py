@@ -178,7 +178,7 @@ def consistencies(found: Sequence[Reused]) -> pd.DataFrame:
             continue
         table = np.stack([one.profile for one in mine])
         with np.errstate(invalid="ignore"):
-            correlations = np.corrcoef(table)[np.triu_indices(len(table), 1)]
+            correlations = np.atleast_2d(np.corrcoef(table))[np.triu_indices(len(table), 1)]
         within = [consistency(one.diagonals) for one in mine if len(one.matrices) > 1]
         rows.append(
             {
