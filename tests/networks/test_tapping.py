@@ -101,10 +101,8 @@ def test_gaze_equals_a_dense_computation(version: str, shifted: bool) -> None:
         plain = torch.zeros(2, dtype=torch.float64)
         for i, here in enumerate(places):
             others = [j for j, there in enumerate(places) if window_of(there) == window_of(here)]
-            far = torch.tensor(
-                [math.dist(*[[x * s for x, s in zip(p, pitch)] for p in (here, places[j])])
-                 for j in others]
-            )  # fmt: skip
+            steps = torch.tensor([places[j] for j in others]) - torch.tensor(here)
+            far = (steps * torch.tensor(pitch)).norm(dim=1)
             inside = [tuple((p + shift) % 2 for p in places[j]) for j in (i, *others)]
             rows = [4 * a + 2 * b + c for a, b, c in inside]
             logits = (q[:, :, i, None] * k[:, :, others]).sum(-1) + bias[:, rows[0], rows[1:]]
