@@ -101,6 +101,29 @@ def metric_against_shots(
     return _svg(task, f"{metric} against shots on {task}. {text}.", draw, lines)
 
 
+def layer_profiles(title: str, lines: Sequence[Line]) -> str:
+    """Draw the CKA of every layer before against after fine-tuning, a line per method."""
+
+    def draw(axes: Axes) -> None:
+        for line in reversed(lines):
+            axes.plot(
+                line.x, line.y, color=line.mark.colour, linestyle=line.mark.dash, linewidth=1.5,
+                marker=line.mark.marker, markersize=4.5, markeredgewidth=0,
+            )  # fmt: skip
+            if line.spread is not None and np.isfinite(line.spread).any():
+                axes.fill_between(
+                    line.x, line.y - line.spread, line.y + line.spread,
+                    color=line.mark.colour, alpha=0.16, linewidth=0,
+                )  # fmt: skip
+        axes.set_xlabel("Layer, from the input")
+        axes.set_ylabel("CKA, before against after")
+        axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.03)
+        axes.set_xticks(lines[0].x, [f"{layer:.0f}" for layer in lines[0].x])
+
+    means = "; ".join(f"{line.label}: {np.nanmean(line.y):.2f} on average" for line in lines)
+    return _svg(title, f"CKA by layer, {title}. {means}.", draw, lines)
+
+
 def loss_curves(title: str, lines: Sequence[Line], ylabel: str = "Training loss") -> str:
     """Draw a quantity against optimizer step, a line per method with a band of +/- 1 SD."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medssl_bench.errors import BenchError, did_you_mean
 
@@ -138,6 +138,18 @@ class EvaluateSettings(_Model):
     nsd_tolerance_mm: float = Field(1.0, gt=0)
 
 
+class SimilaritySettings(_Model):
+    """How a cell's encoder is compared before and after fine-tuning; decides no result."""
+
+    groups: int = Field(4, ge=0)
+    """Groups of test crops that CKA is averaged over; 0, or ``similarity: false``: not measured."""
+    group: int = Field(16, ge=4)
+    """Crops of a group: the samples of one unbiased HSIC."""
+    cells: int = Field(8, ge=1)
+    """Features are averaged over at most this many cells along each axis (8 in the script that
+    SMIT's laboratory published)."""
+
+
 class Settings(_Model):
     """All that decides a result, and how results are kept."""
 
@@ -158,12 +170,20 @@ class Settings(_Model):
     checkpoint_minutes: float = Field(5.0, gt=0)
     example_slices: int = Field(2, ge=0)
     """Test cases of each cell drawn as pictures."""
+    similarity: SimilaritySettings = SimilaritySettings()
     tracking: bool = True
     pretrain: PretrainSettings
     finetune: FinetuneSettings
     evaluate: EvaluateSettings = EvaluateSettings()
     methods: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Per method, changes to its own Config."""
+
+    @field_validator("similarity", mode="before")
+    @classmethod
+    def _yes_or_no(cls, value: object) -> object:
+        if isinstance(value, bool):
+            return SimilaritySettings() if value else SimilaritySettings(groups=0)
+        return value
 
 
 def profile_names() -> list[str]:

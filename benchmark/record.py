@@ -173,6 +173,22 @@ class Cost(Part):
     crops: Count
 
 
+class Reuse(Part):
+    """How ``similarity.parquet`` and ``attention.parquet`` were measured."""
+
+    crops: Count
+    """Test crops that both encoders saw, the same for every method, draw and seed."""
+    group: int = Field(ge=4)
+    """Crops of each minibatch of CKA."""
+    cells: int = Field(ge=1)
+    """Features were averaged over at most so many cells along each axis."""
+    crop: tuple[int, int, int]
+    """Voxels."""
+    attention_crops: Count
+    """Crops that attention was looked at on; 0 where the backbone has no windows."""
+    seconds: Amount
+
+
 class Pretrained(Part):
     """How the encoder that a cell started from was pretrained, as far as methods are compared."""
 
@@ -224,6 +240,8 @@ class Record(Part):
     libraries: dict[str, str]
     machine: Machine
     cost: Cost
+    similarity: Reuse | None = None
+    """None where the encoders were not compared."""
     seeds: dict[str, int]
     started: Moment
     finished: Moment

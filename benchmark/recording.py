@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from medssl_bench.stages.finetune import Tuned
     from medssl_bench.stages.import_encoder import Imported
     from medssl_bench.stages.pretrain import Outcome, PretrainJob
+    from medssl_bench.stages.similarity import Similarity
     from medssl_bench.store import Store
     from medssl_bench.task import Task
     from medssl_bench.training import Compute
@@ -137,6 +138,7 @@ def record_cell(
     planned: PlannedCell,
     tuned: Tuned,
     result: Evaluation,
+    reuse: Similarity | None,
     started: datetime,
     seconds: float,
     store: Store,
@@ -196,20 +198,25 @@ def record_cell(
             peak_bytes(plan.compute.device),
             train_seconds=tuned.seconds,
         ),
+        similarity=reuse.how if reuse else None,
         seeds={"seed": cell.seed, **({"pretrain_seed": job.seed} if job else {})},
         started=started,
         finished=utc_now(),
         resumed=tuned.resumed,
         **provenance.environment(plan.compute.device, plan.compute.precision),
     )
-    pictures = {f"slices/{name}": content for name, content in result.slices.items()}
+    files = {f"slices/{name}": content for name, content in result.slices.items()}
+    if reuse:
+        files |= {
+            f"{name}.parquet": table.to_parquet(index=False) for name, table in reuse.tables.items()
+        }
     if settings.keep == "all":
         from safetensors.torch import save
 
-        pictures["weights.safetensors"] = save(
+        files["weights.safetensors"] = save(
             {name: value.detach().cpu().contiguous() for name, value in network.items()}
         )
-    store.write(record, result.cases, pd.DataFrame(tuned.history), pictures)
+    store.write(record, result.cases, pd.DataFrame(tuned.history), files)
     return _in_a_line(metrics, seconds)
 
 

@@ -354,7 +354,8 @@ class Worker:
             return self._own(planned, claim)
         from medssl_bench.record import utc_now
         from medssl_bench.recording import record_cell
-        from medssl_bench.stages.finetune import FinetuneJob, finetune
+        from medssl_bench.stages.finetune import FinetuneJob, build_model, finetune
+        from medssl_bench.stages.similarity import measure_similarity
 
         start_peak(self.plan.compute.device)
         started = utc_now()
@@ -389,9 +390,21 @@ class Worker:
         )
         trained = time.monotonic() - began
         result = self._evaluate(job, tuned.model, tests)
+        reuse = None
+        if settings.similarity.groups:
+            reuse = measure_similarity(
+                build_model(job, state).get_submodule("encoder"),
+                tuned.model.get_submodule("encoder"),
+                tests,
+                job.crop,
+                settings.similarity,
+                self.plan.compute.fabric().device,
+                planned.title,
+                self.emit,
+            )
         claim.check()
         seconds = tuned.seconds + (time.monotonic() - began - trained)
-        return record_cell(self.plan, planned, tuned, result, started, seconds, self.store)
+        return record_cell(self.plan, planned, tuned, result, reuse, started, seconds, self.store)
 
     def _evaluate(
         self, job: FinetuneJob, model: torch.nn.Module, tests: Sequence[Prepared]

@@ -3,7 +3,8 @@
 ::
 
     store.json
-    records/<task>/<slug>/{record.json, cases.parquet, history.parquet, slices/*.png, SHA256SUMS}
+    records/<task>/<slug>/{record.json, cases.parquet, history.parquet, similarity.parquet,
+                           attention.parquet, slices/*.png, SHA256SUMS}
     pretraining/<key>/{pretraining.json, encoder.safetensors, history.parquet, SHA256SUMS}
     work/                      claims and checkpoints of unfinished work
 """
@@ -13,14 +14,14 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench.digest import weights_digest
 from medssl_bench.durable import create_once, damaged, publish_folder, read_verified, temporary_name
 from medssl_bench.errors import BenchError, CaseError
-from medssl_bench.record import Cell, Record, folder_name, parse_record, utc_now
+from medssl_bench.record import Cell, Record, Reuse, folder_name, parse_record, utc_now
 from medssl_bench.tables import cell_columns, check_columns, join, read_table
 
 if TYPE_CHECKING:
@@ -162,11 +163,24 @@ class Store:
         """Return the histories of all records, each point with its cell's columns."""
         return self._table("history.parquet")
 
-    def _table(self, name: str) -> pd.DataFrame:
-        """Join one table of all records; a damaged one names itself in a warning."""
+    def similarities(self) -> pd.DataFrame:
+        """Return the CKA of all records that have it, each row with its cell's columns."""
+        return self._table("similarity.parquet", lambda reuse: reuse is not None)
+
+    def attention(self) -> pd.DataFrame:
+        """Return where heads look in all records that tell, each row with its cell's columns."""
+        name = "attention.parquet"
+        return self._table(name, lambda reuse: reuse is not None and reuse.attention_crops > 0)
+
+    def _table(
+        self, name: str, holds: Callable[[Reuse | None], bool] = lambda reuse: True
+    ) -> pd.DataFrame:
+        """Join one table of all records that hold it; a damaged one names itself in a warning."""
         tables: list[pa.Table] = []
         cells: list[dict[str, Any]] = []
         for record, folder in self._scan():
+            if not holds(record.similarity):
+                continue
             try:
                 tables.append(read_table(folder, name))
             except BenchError as error:

@@ -30,6 +30,7 @@ KINDS = {
     "auc": "AUC against shots",
     "loss": "Fine-tuning loss",
     "pretraining": "Pretraining loss",
+    "cka": "Feature reuse",
 }
 
 
@@ -88,9 +89,7 @@ class _Report:
         )
         rows = pd.concat([board[tables.ROW], classes[tables.ROW]])
         marks = method_marks(rows["method"], list(registry.methods.entries()), tables.BASELINE)
-        histories = tables.as_words(
-            results.histories, [name for name in tables.RUN if name in results.histories]
-        )
+        histories = _as_words(results.histories)
         # The loss of another training is on a scale of its own.
         others = {digest for found in sources.own_training(results).values() for digest in found}
         histories = histories[~histories["protocol"].isin(others)]
@@ -104,6 +103,7 @@ class _Report:
                 for plot in plots.plot_convergence(histories, marks, name, _title(name))
             ),
             *plots.plot_pretraining(results.pretraining, rows, marks),
+            *plots.plot_reuse(_as_words(results.similarity), marks),
         ]
         return cls(board, classes, targets, figures, marks, generated)
 
@@ -154,6 +154,11 @@ def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> s
         shapes=SHAPES,
         left_out=left_out,
     )
+
+
+def _as_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the columns of its runs as text."""
+    return tables.as_words(table, [name for name in tables.RUN if name in table])
 
 
 def _title(name: str) -> str:

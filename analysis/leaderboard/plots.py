@@ -6,9 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
-from medssl_bench.analysis.figures import Line, curve, loss_curves, metric_against_shots
+from medssl_bench.analysis.figures import (
+    Line,
+    curve,
+    layer_profiles,
+    loss_curves,
+    metric_against_shots,
+)
 from medssl_bench.analysis.leaderboard.marks import DASHES, Mark, row_labels
 from medssl_bench.analysis.leaderboard.views import shots_text
 from medssl_bench.analysis.tables import IDENTITY, shots_order
@@ -60,6 +67,31 @@ def plot_convergence(
             lines.append(Line(label, mark, *curve(mine.assign(_run=run), column)))
         title = f"{task}, {shots_text(str(shots))}"
         plots.append(Plot(f"{column}-{number}", column, title, loss_curves(title, lines, ylabel)))
+    return plots
+
+
+def plot_reuse(similarity: pd.DataFrame, marks: Mapping[str, Mark]) -> list[Plot]:
+    """One figure per task, shots and backbone: CKA of each layer before against after fine-tuning.
+
+    Averaged over draws and seeds, with the standard deviation over them.
+    """
+    if similarity.empty:
+        return []
+    same = similarity[similarity["layer_a"] == similarity["layer_b"]]
+    known = same.assign(_order=same["shots"].map(shots_order)).dropna(subset=["cka"])
+    groups = known.groupby(["task", "_order", "shots", "backbone"], sort=True)
+    plots = []
+    for number, ((task, _, shots, backbone), rows) in enumerate(groups):
+        names = list(dict.fromkeys(same[same["backbone"] == backbone]["layer_a"]))
+        lines = []
+        for label, mark, mine in _by_identity(rows, marks):
+            layers = mine.groupby("layer_a")["cka"].agg(["mean", "std"]).reindex(names)
+            x, y = np.arange(1.0, len(names) + 1), layers["mean"].to_numpy(float)
+            lines.append(Line(label, mark, x, y, layers["std"].to_numpy(float)))
+        title = f"{task}, {shots_text(str(shots))}"
+        if similarity["backbone"].nunique() > 1:
+            title += f", {backbone}"
+        plots.append(Plot(f"cka-{number}", "cka", title, layer_profiles(title, lines)))
     return plots
 
 

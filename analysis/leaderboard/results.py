@@ -41,6 +41,10 @@ class Results:
     """Fine-tuning: one row per point, with the cell's columns, ``step`` and ``loss``."""
     pretraining: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Pretraining: one row per point, with ``pretraining`` (key), ``step`` and ``loss``."""
+    similarity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """CKA before against after fine-tuning: one row per cell and pair of layers."""
+    attention: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Where heads look: one row per cell, encoder (before, after), layer and head."""
     slices: Sequence[Slice] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     """Cell key -> path of its record below the results folder."""
@@ -88,6 +92,7 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         warnings.simplefilter("always")
         records = list(store.records())
         cases, histories = store.cases(), store.histories()
+        similarity, attention = store.similarities(), store.attention()
         known = {info["key"] for info in store.pretrainings()}
         used = {record.cell.pretraining for record in records}
         curves = [
@@ -101,6 +106,8 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         records=[_with_audits(root, record.model_dump(mode="json")) for record in records],
         histories=histories,
         pretraining=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
+        similarity=similarity,
+        attention=attention,
         slices=read_slices(folders),
         paths={
             key: (folder.relative_to(root) / "record.json").as_posix()

@@ -31,6 +31,18 @@ ANALYSES: dict[str, Entry] = {
     "convergence": Entry(
         f"{HERE}.convergence:analyse", "Area under the curve, steps to 90 and 95 % (Fig. 6)"
     ),
+    "corpus-size": Entry(
+        f"{HERE}.corpus_size:analyse", "Accuracy by scans pretrained on (Fig. 9a)"
+    ),
+    "capacity": Entry(
+        f"{HERE}.capacity:analyse", "Accuracy by size of the encoder and crop (Fig. 9b)"
+    ),
+    "table2": Entry(f"{HERE}.multi_organ:analyse", "Every target of a task by method (Table 2)"),
+    "panels": Entry(f"{HERE}.qualitative:analyse", "The same slice by every method (Fig. 5)"),
+    "cka": Entry(
+        f"{HERE}.reuse:analyse", "Which layers fine-tuning keeps, and as alike by shots (Fig. 8)"
+    ),
+    "attention": Entry(f"{HERE}.gaze:analyse", "How far and how widely attention heads look"),
     "reported": Entry(
         f"{HERE}.reported:analyse",
         "Papers' statements recomputed from their printed tables",

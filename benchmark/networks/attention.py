@@ -34,8 +34,12 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: Tensor, cutting: Windows) -> Tensor:
         """Attend within each of the windows ``(B * windows, n, C)``."""
+        return self.proj(attend(*self.project(tokens), self.bias(tokens.shape[1]), cutting))
+
+    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, scaled, keys and values, each ``(B * windows, heads, n, C / heads)``."""
         q, k, v = split_heads(self.qkv(tokens), self.heads)
-        return self.proj(attend(q * self.scale, k, v, self.bias(tokens.shape[1]), cutting))
+        return q * self.scale, k, v
 
     def bias(self, n: int) -> Tensor:
         """Return the position bias ``(heads, n, n)``.
@@ -76,20 +80,26 @@ class CosineAttention(nn.Module):
 
     def forward(self, tokens: Tensor, cutting: Windows) -> Tensor:
         """Attend within each of the windows ``(B * windows, n, C)``."""
+        return self.proj(attend(*self.project(tokens), self.bias(tokens.shape[1]), cutting))
+
+    def project(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, scaled, keys and values, each ``(B * windows, heads, n, C / heads)``."""
         bias = None
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat((self.q_bias, torch.zeros_like(self.q_bias), self.v_bias))
         q, k, v = split_heads(functional.linear(tokens, self.qkv.weight, bias), self.heads)
         scale = self.logit_scale.clamp(max=math.log(100.0)).exp()
         q = functional.normalize(q, dim=-1) * scale.to(q.dtype)
-        k = functional.normalize(k, dim=-1)
-        return self.proj(attend(q, k, v, self.bias(tokens.shape[1]), cutting))
+        return q, functional.normalize(k, dim=-1), v
 
     def bias(self, n: int) -> Tensor:
         """Return the position bias ``(heads, n, n)``."""
         table = 16 * torch.sigmoid(self.cpb_mlp(self.offsets))
         index = self.relative_position_index[:n, :n].reshape(-1)
         return table[index].view(n, n, -1).permute(2, 0, 1)
+
+
+Attention = WindowAttention | CosineAttention
 
 
 def split_heads(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -105,9 +115,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, cutting: Windows) -> T
     Written out because a bias that needs a gradient sends ``scaled_dot_product_attention`` to the
     same products with more copies.
     """
-    logits = hide_wrapped(q @ k.transpose(-2, -1) + bias.to(q.dtype), cutting)
-    weights = logits.softmax(-1).to(v.dtype)
+    weights = attention_logits(q, k, bias, cutting).softmax(-1).to(v.dtype)
     return (weights @ v).transpose(1, 2).flatten(2)
+
+
+def attention_logits(q: Tensor, k: Tensor, bias: Tensor, cutting: Windows) -> Tensor:
+    """Return ``q k^T + bias``, ``(N, heads, n, n)``; -inf where only the shift joins two tokens."""
+    return hide_wrapped(q @ k.transpose(-2, -1) + bias.to(q.dtype), cutting)
 
 
 def log_offsets(window: int) -> Tensor:

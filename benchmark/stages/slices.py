@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 Array = NDArray[Any]
+WIDTH, GAP = 200, 4
+"""Pixels of one of the three tiles of a picture, and between them."""
 # Okabe and Ito's colours, safe for colour-blind readers, then lighter tints of them.
 COLOURS = np.array(
     [
@@ -43,18 +48,26 @@ def overlay(
         paint(plane, reference[:, :, z]),
         paint(plane, prediction[:, :, z]),
     ]
-    width = max(round(200), 1)
+    width = WIDTH
     height = max(round(width * plane.shape[1] * spacing[1] / (plane.shape[0] * spacing[0])), 1)
     tiles = []
     for panel in panels:
         turned = np.ascontiguousarray(np.flip(panel.transpose(1, 0, 2), (0, 1)))
         tiles.append(Image.fromarray(turned).resize((width, height), Image.Resampling.BICUBIC))
-    sheet = Image.new("RGB", (3 * width + 8, height), "black")
+    sheet = Image.new("RGB", (3 * width + 2 * GAP, height), "black")
     for index, tile in enumerate(tiles):
-        sheet.paste(tile, (index * (width + 4), 0))
+        sheet.paste(tile, (index * (width + GAP), 0))
     stream = io.BytesIO()
     sheet.quantize(128).save(stream, "PNG", optimize=True)
     return stream.getvalue()
+
+
+def tiles(picture: Image.Image) -> list[Image.Image]:
+    """Cut a picture that :func:`overlay` made into image, reference and prediction."""
+    return [
+        picture.crop((place * (WIDTH + GAP), 0, place * (WIDTH + GAP) + WIDTH, picture.height))
+        for place in range(3)
+    ]
 
 
 def _richest_slice(reference: Array) -> int:

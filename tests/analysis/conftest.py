@@ -12,7 +12,19 @@ import pytest
 import torch
 
 from medssl_bench.digest import digest, seed_from
-from medssl_bench.record import Cell, Cost, Digests, Draw, Git, Leaks, Machine, Record, Split
+from medssl_bench.record import (
+    Cell,
+    Cost,
+    Digests,
+    Draw,
+    Git,
+    Leaks,
+    Machine,
+    Pretrained,
+    Record,
+    Reuse,
+    Split,
+)
 from medssl_bench.record import utc_now as now
 from medssl_bench.stages.slices import overlay
 from medssl_bench.store import Store
@@ -22,13 +34,22 @@ CASES = ("case_01", "case_02", "case_03", "case_04")
 SKILL = {"scratch": 0.62, "simmim": 0.70, "smit": 0.74}
 
 
-def make_record(method: str, task: str, shots: str, draw: int, **changes: Any) -> Record:
+def make_record(
+    method: str,
+    task: str,
+    shots: str,
+    draw: int,
+    backbone: str = "swin_tiny",
+    scans: int | None = None,
+    **changes: Any,
+) -> Record:
     """Return a complete record of one cell."""
-    key = "none" if method == "scratch" else digest({"method": method})
+    size = {} if scans is None else {"scans": scans}
+    key = "none" if method == "scratch" else digest({"method": method, **size})
     cell = Cell(
         method=method,
         pretraining=key,
-        backbone="swin_tiny",
+        backbone=backbone,
         task=task,
         shots=shots,
         draw=draw,
@@ -43,6 +64,18 @@ def make_record(method: str, task: str, shots: str, draw: int, **changes: Any) -
         "profile": "demo",
         "corpus": None if method == "scratch" else "phantom_ct",
         "pretrain_seed": None if method == "scratch" else 0,
+        "pretrained": scans
+        and Pretrained(
+            steps=10,
+            batch=1,
+            views=1,
+            crop=(32, 32, 32),
+            crops=10,
+            negatives=0,
+            volumes=scans,
+            devices=1,
+            collapsed=False,
+        ),
         "metrics": {},
         "definitions": {"dice": "dice/1: 2|A&B|/(|A|+|B|)", "hd95": "hd95_max_directed/1: mm"},
         "split": Split(digest=digest("split"), train=train, test=CASES),
@@ -63,6 +96,9 @@ def make_record(method: str, task: str, shots: str, draw: int, **changes: Any) -
             samples_per_second=20.0,
             steps=100,
             crops=200,
+        ),
+        "similarity": Reuse(
+            crops=64, group=16, cells=8, crop=(32, 32, 32), attention_crops=16, seconds=2.0
         ),
         "seeds": {"draw": draw, "seed": 0},
         "started": now(),
@@ -121,6 +157,41 @@ def make_picture(case: str, skill: float) -> bytes:
     return overlay(image, labels["reference"], labels["prediction"], (1.5, 1.5, 2.0))
 
 
+LAYERS = ("stage1.block1", "stage2.block1", "stage2.block2", "stage3.block1")
+
+
+def make_reuse(method: str, shots: str, draw: int) -> dict[str, bytes]:
+    """Return the tables of similarity: later layers are kept less, and less by worse methods."""
+    kept = np.linspace(
+        1, SKILL.get(method, 0.6) - 0.02 * draw - 0.1 * (shots == "full"), len(LAYERS)
+    )
+    cka = pd.DataFrame(
+        [
+            {
+                "layer_a": a, "layer_b": b, "cka": kept[max(i, j)] - 0.1 * abs(i - j),
+                "n": 64, "group": 16,
+            }
+            for i, a in enumerate(LAYERS)
+            for j, b in enumerate(LAYERS)
+        ]
+    )  # fmt: skip
+    looks = pd.DataFrame(
+        [
+            {
+                "encoder": encoder, "layer": layer, "head": head,
+                "distance_mm": (10 + 5 * head) * 2**place * kept[place],
+                "entropy": 3.0 + 0.5 * head,
+                "uniform_distance_mm": 20.0 * 2**place, "uniform_entropy": math.log(64), "n": 16,
+            }
+            for encoder in ("before", "after")
+            for place, layer in enumerate(LAYERS)
+            for head in range(2)
+        ]
+    )  # fmt: skip
+    tables = {"similarity": cka, "attention": looks}
+    return {f"{name}.parquet": table.to_parquet(index=False) for name, table in tables.items()}
+
+
 def write_cell(store: Store, method: str, task: str, shots: str, draw: int) -> None:
     """Publish one cell."""
     skill = SKILL.get(method, 0.6)
@@ -128,7 +199,8 @@ def write_cell(store: Store, method: str, task: str, shots: str, draw: int) -> N
         make_record(method, task, shots, draw),
         make_cases(method, task, shots, draw),
         make_history(2.4 - skill + 0.05 * draw),
-        {f"slices/{case}.png": make_picture(case, skill) for case in CASES[:2]},
+        {f"slices/{case}.png": make_picture(case, skill) for case in CASES[:2]}
+        | make_reuse(method, shots, draw),
     )
 
 
@@ -145,6 +217,22 @@ def results_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for shots, draw in (("5", 0), ("5", 1), ("full", 0)):
                 write_cell(store, method, task, shots, draw)
     return root
+
+
+@pytest.fixture(scope="session")
+def grown_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Scratch and one method pretrained on 10 and 100 scans, with two backbones and two draws."""
+    store = Store(tmp_path_factory.mktemp("grown"))
+    for draw in (0, 1):
+        for backbone in ("swin_tiny", "swin_65m"):
+            for method, scans in (("scratch", None), ("smit", 10), ("smit", 100)):
+                record = make_record(method, "phantom_ct", "5", draw, backbone, scans)
+                cases = make_cases(method, "phantom_ct", "5", draw)
+                cases["dice"] += (0.001 * (scans or 0) + 0.05 * (backbone != "swin_tiny")) * (
+                    cases["status"] == "ok"
+                )
+                store.write(record.model_copy(update={"similarity": None}), cases, make_history(2))
+    return store.root
 
 
 @pytest.fixture(scope="session")
