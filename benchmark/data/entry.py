@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import blosc2
 import numpy as np
@@ -125,7 +125,7 @@ class Recipe:
     def _write_label(
         self, folder: Path, key: str, original: Volume, shape: tuple[int, int, int]
     ) -> NDArray[np.int32]:
-        from medssl_bench.data.orientation import to_ras
+        from medssl_bench.data.orientation import contiguous, to_ras
         from medssl_bench.data.preprocess import preprocess_label
 
         source = self.case.label
@@ -135,13 +135,14 @@ class Recipe:
         _check_fits(first, original, source, volume)
         with _named(source):
             ids = class_ids(volume.array, self.remap, self.classes)
-        native = to_ras(Volume(ids, original.affine))
-        working = preprocess_label(native, shape).array
+        turned = to_ras(Volume(ids, original.affine))
+        native = Volume(contiguous(turned.array, np.uint8), turned.affine)
+        working = cast(NDArray[np.uint8], preprocess_label(native, shape).array)
         for name, array in ((NATIVE_LABEL, native.array), (LABEL, working)):
             target = _create(folder / name, array.shape, array.dtype)
             with _disk_faults():
-                target[...] = np.ascontiguousarray(array)
-        return _foreground_rows(np.ascontiguousarray(working), key)
+                target[...] = array
+        return _foreground_rows(working, key)
 
 
 def _foreground_rows(label: NDArray[np.uint8], key: str) -> NDArray[np.int32]:

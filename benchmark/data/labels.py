@@ -23,6 +23,8 @@ def class_ids(
 ) -> NDArray[np.uint8]:
     """Round, apply ``remap`` and check that nothing but 0 and ``classes`` is left.
 
+    What is returned may be ``array`` itself.
+
     Args:
         array: ``(X, Y, Z)`` of any number type.
         remap: Raw id to the id it means here; ids not named stay.
@@ -35,8 +37,11 @@ def class_ids(
     whole = _rounded(array)
     if whole.min() >= 0 and whole.max() <= LARGEST:
         small = whole.astype(np.uint8, copy=False)
+        meanings = _meanings(ids_present(small), remap, classes)
+        if all(value == to for value, to in meanings.items()):
+            return small
         table = np.arange(LARGEST + 1, dtype=np.uint8)
-        for value, to in _meanings(ids_present(small), remap, classes).items():
+        for value, to in meanings.items():
             table[value] = to
         return table[small]
     result = np.zeros(whole.shape, dtype=np.uint8)
@@ -63,11 +68,19 @@ def _meanings(
 
 
 def ids_present(label: NDArray[np.uint8]) -> list[int]:
-    """Return the ids found in ``(X, Y, Z)``, ascending (by planes: bincount widens to int64)."""
-    counts = np.zeros(LARGEST + 1, dtype=np.int64)
-    for plane in label:
-        counts += np.bincount(plane.reshape(-1), minlength=LARGEST + 1)
-    return [int(name) for name in np.flatnonzero(counts)]
+    """Return the ids found in ``(X, Y, Z)``, ascending.
+
+    Looked at are only the voxels that differ from the one before them in memory, and the first:
+    every id begins at one of these, and they are few.
+    """
+    found = np.zeros(LARGEST + 1, dtype=np.bool_)
+    # From the axis farthest apart in memory to the closest; a view, whatever the directions.
+    stored = label.transpose(np.argsort(np.abs(label.strides))[::-1])
+    for plane in stored:
+        rows = np.ascontiguousarray(plane).reshape(-1)
+        found[rows[:1]] = True
+        found[rows[1:][rows[1:] != rows[:-1]]] = True
+    return [int(name) for name in np.flatnonzero(found)]
 
 
 def _rounded(array: NDArray[np.generic]) -> NDArray[np.integer]:

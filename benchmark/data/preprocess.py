@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medssl_bench.data.grid import edge_aligned_affine, nearest_indices, working_shape
+from medssl_bench.data.orientation import contiguous
 from medssl_bench.data.volume import Volume
 from medssl_bench.errors import CaseError, DataError
 from medssl_bench.task import Intensity, Preprocessing
@@ -40,7 +41,7 @@ def preprocess_image(volume: Volume, settings: Preprocessing) -> Volume:
 
 def scale_intensity(array: NDArray[np.generic], intensity: Intensity) -> NDArray[np.float32]:
     """Map [low, high] to [0, 1] and clip, as a new float32 array ``(X, Y, Z)`` in C order."""
-    scaled = np.array(array, dtype=np.float32, order="C")
+    scaled: NDArray[np.float32] = contiguous(array, np.float32)
     if not np.isfinite(scaled.sum(dtype=np.float64)) and not np.isfinite(scaled).all():
         count = int(scaled.size - np.isfinite(scaled).sum())
         raise DataError(f"{count} voxels are not finite numbers (NaN or infinite); repair it")
@@ -58,13 +59,18 @@ def scale_intensity(array: NDArray[np.generic], intensity: Intensity) -> NDArray
 
 
 def preprocess_label(volume: Volume, shape: Shape) -> Volume:
-    """Resample a RAS label map to ``shape``, nearest neighbour with voxel edges aligned."""
+    """Resample a RAS label map to ``shape``, nearest neighbour with voxel edges aligned.
+
+    An axis at a time, the outermost first: whole planes and rows are then copied, if it is in C
+    order.
+    """
     native = volume.header.shape
     if native == shape:
         return volume
-    picks = [nearest_indices(old, new) for old, new in zip(native, shape, strict=True)]
-    affine = edge_aligned_affine(volume.affine, native, shape)
-    return Volume(volume.array[np.ix_(*picks)], affine)
+    array = volume.array
+    for axis, (old, new) in enumerate(zip(native, shape, strict=True)):
+        array = array.take(nearest_indices(old, new), axis)
+    return Volume(array, edge_aligned_affine(volume.affine, native, shape))
 
 
 def restore_labels(

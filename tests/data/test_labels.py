@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medssl_bench.data.labels import class_ids
+from medssl_bench.data.labels import class_ids, ids_present
 from medssl_bench.errors import DataError
 
 
@@ -22,3 +22,15 @@ def test_ids_beyond_a_byte_can_be_remapped_or_are_refused(value):
     assert class_ids(array, {value: 4}).ravel().tolist() == [0, 4]
     with pytest.raises(DataError, match=str(value)):
         class_ids(array)
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("seed", range(5))
+def test_ids_present_are_those_of_numpy_in_any_view(seed, order):
+    rng = np.random.default_rng(seed)
+    label = np.zeros((9, 20, 11), np.uint8, order)
+    label[rng.random(label.shape) < 0.02] = rng.integers(1, 256)
+    label[tuple(rng.integers(0, label.shape))] = 255  # a single voxel, wherever it lies
+    label[0, 0, 0], label[-1, -1, -1] = 7, 9
+    for view in (label, label[::-1, :, ::-1], label.transpose(2, 0, 1), label[:, 3:4], label[:1]):
+        assert ids_present(view) == np.unique(view).tolist()

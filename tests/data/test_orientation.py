@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medssl_bench.data.orientation import from_ras, ras_header, to_ras
+from medssl_bench.data.orientation import contiguous, from_ras, ras_header, to_ras
 from medssl_bench.data.volume import Volume
 
 AXES = [
@@ -71,3 +71,13 @@ def test_kits_affine_is_stored_slices_first():
     turned = to_ras(Volume(np.zeros((5, 8, 9)), affine))
     assert turned.array.shape == (9, 8, 5)
     np.testing.assert_allclose(turned.header.spacing, (0.8, 0.8, 3.0))
+
+
+@pytest.mark.parametrize("codes", AXES)
+def test_contiguous_is_numpys_own_copy_of_any_view(codes):
+    stored = np.random.default_rng(0).normal(0, 900, (19, 18, 17)).astype(np.int16, order="F")
+    view = to_ras(Volume(stored, affine_of(codes, oblique=False))).array
+    copied = contiguous(view, np.float32)
+    np.testing.assert_array_equal(copied, np.array(view, np.float32, order="C"))
+    assert copied.flags.c_contiguous and copied.dtype == np.float32
+    assert not np.shares_memory(contiguous(stored, np.int16), stored)

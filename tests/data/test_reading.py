@@ -59,6 +59,16 @@ def test_big_endian_and_trailing_axis_of_one(tmp_path):
     np.testing.assert_array_equal(array, VOXELS)
 
 
+def test_gzip_in_several_members_with_padding(tmp_path, save_nifti):
+    plain = save_nifti(tmp_path / "plain.nii", VOXELS).read_bytes()
+    path = tmp_path / "scan.nii.gz"
+    members = gzip.compress(plain[:1000]) + gzip.compress(plain[1000:])
+    path.write_bytes(members + bytes(512))
+    np.testing.assert_array_equal(FileSource(path).read().array, VOXELS)
+    path.write_bytes(members + b"left over")
+    refusal(FileSource(path))
+
+
 @pytest.mark.parametrize("extension", [".nrrd", ".mha", ".mhd"])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_itk_formats_keep_voxels_and_place(tmp_path, sitk_image, extension, compressed):
