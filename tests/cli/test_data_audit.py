@@ -93,7 +93,16 @@ def test_planted_test_cases_are_found_and_no_other(bench, place: Path) -> None:
 SMALL = (
     *("--profile", "demo", "--methods", "scratch,simmim", "--shots", "2"),
     *("--set", "pretrain.steps=2", "--set", "pretrain.batch=2", "--set", "finetune.steps=2"),
-    *("--set", "tracking=false", "--set", "corpus_size=null", "--set", "example_slices=0"),
+    *(
+        "--set",
+        "tracking=false",
+        "--set",
+        "similarity=false",
+        "--set",
+        "corpus_size=null",
+        "--set",
+        "example_slices=0",
+    ),
     *("--set", "evaluate.overlap=0", "--set", "draws=1", "--plain"),
 )
 

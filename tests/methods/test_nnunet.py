@@ -239,5 +239,5 @@ def test_it_trains_goes_on_predicts_and_is_recorded(tmp_path, monkeypatch):
     history = Store(root, read_only=True).histories()
     assert list(history["step"]) == [1, 2]
     assert np.isfinite(history["loss"]).all()
-    page = build_report(root, tmp_path / "page").read_text()
+    page = build_report(root, tmp_path / "page").read_text("utf-8")
     assert "Not under that protocol: nnunet" in page

@@ -100,7 +100,7 @@ def test_a_subject_has_its_latest_scan(tmp_path: Path) -> None:
     assert case.images["image"].path.parent.name == "I240811"
 
 
-@pytest.mark.parametrize("name", ["brats2018_cls", "ricord"])
+@pytest.mark.parametrize("name", ["brats2018_cls"])
 def test_a_dataset_goes_all_the_way(name: str, tmp_path: Path) -> None:
     """Verified, prepared on one grid, two steps from scratch and pretrained, every case scored."""
     task = classified(name)
@@ -116,7 +116,7 @@ def test_a_dataset_goes_all_the_way(name: str, tmp_path: Path) -> None:
         corpus_size=2,
         data=tmp_path / "data",
         results=tmp_path / "results",
-        assignments=[*changes, "tracking=false"],
+        assignments=[*changes, "tracking=false", "similarity=false"],
         emit=lambda event: None,
     )
     assert done.ok

@@ -21,7 +21,7 @@ TRAINED = [name for name, entry in TASKS.items() if entry.info["needs_data"]]
 CORPORA_WITH_DATA = [name for name, entry in CORPORA.items()
                      if entry.info["needs_data"] and not entry.argument]  # fmt: skip
 USABLE = ["ixi:T1" if name == "ixi" else name for name in CORPORA_WITH_DATA]
-SMALL = ["example_slices=0", "tracking=false", "backbone=swin_tiny"]
+SMALL = ["example_slices=0", "tracking=false", "similarity=false", "backbone=swin_tiny"]
 
 
 def silent(_: object) -> None:
