@@ -194,7 +194,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     planned: dict[str, PlannedTask] = {}
     for task in tasks:
         planned[task.name], notes = _find_task(task, request.data, request.splits)
-        warnings += notes
+        warnings += [*notes, *_trained_on_tests(planned[task.name], store.root)]
     corpus = None
     if trained:
         corpus, notes = _find_corpus(request.settings, request.data, store.root)
@@ -234,6 +234,21 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         probe=probe,
         exposures=_exposures(planned, corpus, request.settings, store.root) if corpus else {},
     )
+
+
+def _trained_on_tests(found: PlannedTask, root: Path) -> list[str]:
+    """Name the test cases that an audit found among the task's own training cases."""
+    from medssl_bench.audit.comparison import TRAIN
+    from medssl_bench.audit.verdicts import read_verdict, tests_digest
+
+    verdict = read_verdict(root, found.task.name, tests_digest(found.cases))
+    training = set(found.ids("train"))
+    leaks = [leak for leaks in verdict.leaks.values() for leak in leaks]
+    return [
+        f"{found.task.name}: {leak}; split by patient, or leave one of them out"
+        for leak in leaks
+        if leak.source == TRAIN and leak.volume in training
+    ]
 
 
 def _exposures(

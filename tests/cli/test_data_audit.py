@@ -157,6 +157,11 @@ def test_the_same_scan_among_training_and_test_cases_is_found(bench, tmp_path: P
     assert done.code == 1
     assert "1 of 4 test cases found among its training cases" in done.out
     assert "test case case_0 is case_4 of train" in done.out
+    plan = bench(
+        *("run", "--methods", "scratch", "--tasks", tmp_path / "task.yaml", "--shots", "2"),
+        *("--results", tmp_path / "r", "--profile", "demo", "--dry-run"),
+    )
+    assert "warning: mine: test case case_0 is case_4 of train" in plan.out
 
 
 def test_a_table_that_names_both_is_a_known_overlap(bench, place: Path, tmp_path: Path) -> None:
