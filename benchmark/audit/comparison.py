@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -120,7 +120,7 @@ def audit(
     cases: Sequence[Case],
     corpora: Mapping[str, tuple[Side, Mapping[str, str]]],
     tables: Mapping[str, Sequence[Path]],
-    digests: Iterable[str],
+    digests: Mapping[str, str],
     cache: Path,
     emit: Emit,
     plugins: Sequence[Path] = (),
@@ -132,7 +132,7 @@ def audit(
         cases: All of its cases.
         corpora: Corpus -> what :func:`fingerprint_cases` returned of its volumes.
         tables: Corpus -> tables of known overlaps.
-        digests: Digests of the corpora, each looked at as a whole.
+        digests: Corpus -> its digest, of those that are looked at as a whole.
         cache: Folder that holds the fingerprints.
         emit: Receives progress.
         plugins: Loaded in other processes.
@@ -161,7 +161,7 @@ def _compare(
     every: Sequence[Case],
     others: Mapping[str, Side],
     tables: Mapping[str, Sequence[Path]],
-    digests: Iterable[str] = (),
+    digests: Mapping[str, str],
 ) -> Verdict:
     """Find the test cases that other volumes show; ``every`` case names the test set.
 
@@ -169,17 +169,19 @@ def _compare(
     """
     index = Index([*tests.fingerprints()])
     flat = tests.flat()
-    leaks: dict[str, dict[tuple[str, str], Leak]] = {}
+    same: dict[str, list[Case]] = {}
+    for case, source in flat:
+        same.setdefault(source.digest(), []).append(case)
+    leaks: dict[str, dict[tuple[str, str, str], Leak]] = {}
 
     def add(case: Case, volume: Case, leak: Leak) -> None:
         known = leaks.setdefault(volume_digest(volume), {})
-        known.setdefault((leak.case, leak.volume), leak)
+        known.setdefault((leak.case, leak.source, leak.volume), leak)
 
     for name, side in others.items():
-        same = {source.digest(): case for case, source in flat}
         pairs = side.flat()
         for volume, source in pairs:
-            if (case := same.get(source.digest())) is not None:
+            for case in same.get(source.digest(), ()):
                 leak = Leak(case.id, volume.id, "same content", "the same content", name)
                 add(case, volume, leak)
         for match in sorted(index.matches(side.fingerprints()), key=lambda m: -m.landmarks):
@@ -197,7 +199,12 @@ def _compare(
         if whole and name != TRAIN
     )
     found = {volume: tuple(rows.values()) for volume, rows in leaks.items()}
-    corpora, data = frozenset(digests if whole else ()), frozenset([data_digest(every)])
+    corpora = {
+        digest: frozenset(volume_digest(case) for case in others[name].cases)
+        for name, digest in digests.items()
+        if whole
+    }
+    data = frozenset([data_digest(every)])
     return Verdict(task, tests_digest(every), compared, found, corpora, data)
 
 

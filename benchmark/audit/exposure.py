@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,21 +44,22 @@ def exposure(
     """
     verdict = read_verdict(root, task.name, tests_digest(cases))
     by_digest = {volume_digest(volume): volume for volume in volumes}
-    known = verdict.of(by_digest)
-    found = {(leak.case, leak.volume): leak for leak in known}
-    tests = {
-        source.digest(): case
-        for case in cases
-        if case.pool == "test"
-        for source in case.images.values()
-    }
-    told = {leak.case for leak in known}
+    found: dict[tuple[str, str], Leak] = {}
+    for digest, volume in by_digest.items():
+        for leak in verdict.leaks.get(digest, ()):
+            own = replace(leak, volume=volume.id, source=corpus.name)
+            found.setdefault((leak.case, volume.id), own)
+    told = {case for case, _ in found}
+    tests: dict[str, list[Case]] = {}
+    for case in cases:
+        for source in case.images.values() if case.pool == "test" else ():
+            tests.setdefault(source.digest(), []).append(case)
     for volume in volumes:
         for source in volume.images.values():
-            case = tests.get(source.digest())
-            if case is not None and case.id not in told:
-                leak = Leak(case.id, volume.id, "same content", "the same content", corpus.name)
-                found.setdefault((case.id, volume.id), leak)
+            for case in tests.get(source.digest(), ()):
+                if case.id not in told:
+                    leak = Leak(case.id, volume.id, "same content", "the same content", corpus.name)
+                    found.setdefault((case.id, volume.id), leak)
     generated = not task.needs_data and not corpus.needs_data
     return Exposure(generated or verdict.covers(by_digest), tuple(found.values()))
 
@@ -72,26 +73,24 @@ def leaking_volumes(root: Path) -> frozenset[str]:
 
 
 def audited_later(root: Path, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record's ``leaks``, from an audit made since where nobody had looked.
+    """Return a record's ``leaks`` with what audits made since have found.
 
-    Only an audit of the same data against the whole of the same corpus says anything.
+    Only an audit of the same data against the whole of the same corpus says anything. Volumes are
+    told by their content: what corpora are called, and which of them an audit names as the source
+    of a volume that several have, decides nothing.
     """
     leaks: dict[str, Any] = record["leaks"]
     corpus, data = record["digests"]["corpus"], record["settings"].get("data_digest")
-    if leaks["checked"] or corpus is None or data is None:
+    if corpus is None or data is None:
         return leaks
     for verdict in read_verdicts(root):
         if data in verdict.data and corpus in verdict.corpora:
-            found = [
-                leak
-                for leaks_of_volume in verdict.leaks.values()
-                for leak in leaks_of_volume
-                if leak.source == record["corpus"]
-            ]
+            found = verdict.of(sorted(verdict.corpora[corpus]))
+            evidence = {str(replace(leak, source=record["corpus"])) for leak in found}
             return {
                 "checked": True,
-                "found": sorted({leak.case for leak in found}),
-                "evidence": [str(leak) for leak in found],
+                "found": sorted({*leaks["found"], *(leak.case for leak in found)}),
+                "evidence": sorted({*leaks["evidence"], *evidence}),
             }
     return leaks
 

@@ -7,7 +7,7 @@ So it holds for every subset of what was compared, whatever the corpus is called
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -53,8 +53,8 @@ class Verdict:
     """Content digests of all volumes compared with it."""
     leaks: dict[str, tuple[Leak, ...]] = field(default_factory=dict)
     """Content digest of a volume -> the test cases it shows."""
-    corpora: frozenset[str] = frozenset()
-    """Digests of the corpora compared as a whole."""
+    corpora: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """Digest of a corpus that was compared as a whole -> content digests of its volumes."""
     data: frozenset[str] = frozenset()
     """Digests of the task's data (as records have them) to which this test set belongs."""
 
@@ -80,7 +80,8 @@ def tests_digest(cases: Sequence[Case]) -> str:
 def read_verdict(root: Path, task: str, tests: str) -> Verdict:
     """Read what is known of a test set; nothing is known where no audit was made.
 
-    An audit by older fingerprints counts as none.
+    An audit by older fingerprints counts as none, and so does one that does not say which volumes
+    its corpora had.
 
     Raises:
         BenchError: The file is damaged.
@@ -88,19 +89,20 @@ def read_verdict(root: Path, task: str, tests: str) -> Verdict:
     path = verdict_path(root, task, tests)
     try:
         told = json.loads(path.read_text("utf-8"))
-        if told["fingerprints"] != VERSION or told["tests"] != tests:
+        known = told["fingerprints"] == VERSION and told["tests"] == tests
+        if not known or isinstance(told["corpora"], list):
             return Verdict(task, tests)
         return Verdict(
             task,
             tests,
             frozenset(told["volumes"]),
             {name: tuple(Leak(**row) for row in rows) for name, rows in told["leaks"].items()},
-            frozenset(told["corpora"]),
+            {name: frozenset(volumes) for name, volumes in told["corpora"].items()},
             frozenset(told["data"]),
         )
     except FileNotFoundError:
         return Verdict(task, tests)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BenchError(f"{path}: damaged audit ({error}); remove it and audit again") from None
 
 
@@ -110,8 +112,11 @@ def add_to_verdict(root: Path, new: Verdict) -> Verdict:
     both = replace(
         new,
         volumes=known.volumes | new.volumes,
-        leaks={**known.leaks, **new.leaks},
-        corpora=known.corpora | new.corpora,
+        leaks={
+            volume: _joined(known.leaks.get(volume, ()), new.leaks.get(volume, ()))
+            for volume in {**known.leaks, **new.leaks}
+        },
+        corpora={**known.corpora, **new.corpora},
         data=known.data | new.data,
     )
     document = {
@@ -119,7 +124,7 @@ def add_to_verdict(root: Path, new: Verdict) -> Verdict:
         "task": both.task,
         "tests": both.tests,
         "data": sorted(both.data),
-        "corpora": sorted(both.corpora),
+        "corpora": {name: sorted(both.corpora[name]) for name in sorted(both.corpora)},
         "leaks": {name: [asdict(leak) for leak in both.leaks[name]] for name in sorted(both.leaks)},
         "volumes": sorted(both.volumes),
     }
@@ -129,6 +134,12 @@ def add_to_verdict(root: Path, new: Verdict) -> Verdict:
     write_durably(unfinished, (json.dumps(document, indent=1) + "\n").encode())
     unfinished.replace(path)
     return both
+
+
+def _joined(known: Sequence[Leak], new: Sequence[Leak]) -> tuple[Leak, ...]:
+    """Return the leaks of one volume, the newest words of each; older evidence stays evidence."""
+    rows = {(leak.case, leak.source, leak.volume): leak for leak in (*known, *new)}
+    return tuple(rows.values())
 
 
 def verdict_path(root: Path, task: str, tests: str) -> Path:

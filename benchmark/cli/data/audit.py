@@ -105,7 +105,12 @@ def command(
         if isinstance(task, Corpus):
             raise BenchError(f"{task.name}: a corpus has no test cases; name it by --corpus")
         every[task.name] = tuple(find_cases(task, folders, splits)[0])
-    loaded = {corpus.name: corpus for corpus in map(load_corpus, dict.fromkeys(corpora))}
+    loaded: dict[str, Corpus] = {}
+    for corpus in map(load_corpus, dict.fromkeys(corpora)):
+        if loaded.setdefault(corpus.name, corpus) is not corpus:
+            raise BenchError(
+                f"--corpus: two of them are called {corpus.name}; audit one after the other"
+            )
     places = {name: corpus_folder(corpus, folders) for name, corpus in loaded.items()}
     volumes = {name: tuple(corpus.cases(places[name])) for name, corpus in loaded.items()}
     audits = []
@@ -120,11 +125,11 @@ def command(
             name: [*mappings, *find_tables(_folders(corpus, places[name]))]
             for name, corpus in loaded.items()
         }
-        digests = [
-            corpus_digest(loaded[name], volumes[name])
+        digests = {
+            name: corpus_digest(loaded[name], volumes[name])
             for name, (_, faults) in sides.items()
             if not faults
-        ]
+        }
         for name, cases in every.items():
             found = audit(name, cases, sides, tables, digests, cache, progress.emit, plugins)
             add_to_verdict(root, found.verdict)
