@@ -222,7 +222,7 @@ def _panel(words: Mapping[str, str], rows: pd.DataFrame, metric: str) -> Panel |
         left_out.append(f"seeds beyond the first {least} of a draw: draws have different numbers")
         keep = index.to_frame(index=False).groupby("draw").cumcount().to_numpy() < least
         usable = [(label, identity, table[keep]) for label, identity, table in usable]
-    absent = means["case"].nunique() - usable[0][2].shape[1]
+    absent = int((means.groupby("case")["value"].count() == 0).sum())
     if absent:
         left_out.append(f"{absent} cases without any of the targets in their reference")
     values = np.stack([table.to_numpy(float) for _, _, table in usable])

@@ -85,8 +85,12 @@ def _draw(axes: Axes, panel: Panel, table: pd.DataFrame, alpha: float) -> None:
     """Draw adjusted p of each pair; the row's method is better where the colour is blue."""
     size = len(panel.methods)
     adjusted = square(panel.pairs, table["p_adjusted"].to_numpy(float), size)
-    sign = 1 if panel.higher_is_better else -1
-    better = np.sign(panel.means[:, None] - panel.means[None, :]) * sign
+    # The direction of the test, which outliers may put against that of the means.
+    larger = np.sign(
+        np.nan_to_num(square(panel.pairs, table["rank_biserial"].to_numpy(float), size))
+    )
+    larger = np.triu(larger) - np.tril(larger)
+    better = larger if panel.higher_is_better else -larger
     clear = np.where(adjusted < alpha, better, 0.0)
     words = np.array(
         [["" if np.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}" for p in row]

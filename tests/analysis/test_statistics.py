@@ -338,6 +338,10 @@ def test_panels_keep_the_runs_that_most_methods_have(case_table):
     found = panels(cut, task="phantom_ct", shots="5")[0]
     assert found.methods == ("scratch", "simmim")
     assert found.left_out == ("smit: tested on other cases than most methods",)
+    own = case_table[(case_table["method"] == "smit") & (case_table["case"] == "case_01")]
+    own = own.assign(case="case_99")
+    more = panels(pd.concat([case_table, own]), task="phantom_ct", shots="5")[0]
+    assert more.left_out == found.left_out  # its case is not one without targets
 
 
 @pytest.mark.parametrize(

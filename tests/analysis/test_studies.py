@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,6 +16,8 @@ from scipy import stats
 from medssl_bench import registry
 from medssl_bench.analysis.leaderboard.results import read_results
 from medssl_bench.analysis.simulation import simulate
+from medssl_bench.analysis.statistics.panel import Panel
+from medssl_bench.analysis.studies import ranking, significance
 from medssl_bench.analysis.studies.convergence import describe, steps_to
 from medssl_bench.analysis.studies.modality_gap import compare_modalities
 from medssl_bench.analysis.studies.organ_groups import groups_of
@@ -213,3 +216,25 @@ def test_unknown_words_are_one_line(results_folder, tmp_path, words, message):
     assert isinstance(done.exception, BenchError)
     with pytest.raises(BenchError, match=message):
         raise done.exception
+
+
+def test_a_rank_is_not_shown_by_a_test_that_points_the_other_way():
+    """A is better on 27 of 30 cases and fails on 3, so that B has the higher mean."""
+    random = np.random.default_rng(0)
+    second = random.uniform(0.6, 0.8, 30)
+    first = second + random.uniform(0.005, 0.02, 30)
+    first[:3] = 0
+    values = np.stack([first, second])[:, None, None]
+    identities = ({"method": "a"}, {"method": "b"})
+    panel = Panel("t", "5", "dice", "", ("a", "b"), identities, ("0",), tuple("c" * 30), values)
+    ours = significance.compare_pairs(panel, Options()).iloc[0]
+    assert ours["p_adjusted"] < 0.01 and ours["mean"] < 0 < ours["rank_biserial"]
+    table, _ = ranking.rank(panel.best_first(), Options(resamples=10))
+    assert list(table["method"]) == ["b", "a"]
+    assert list(table["low"]) == [1, 1] and list(table["high"]) == [2, 2]
+    assert list(table["tier"]) == [1, 1]
+    figure, axes = plt.subplots()
+    significance._draw(axes, panel, significance.compare_pairs(panel, Options()), 0.05)
+    clear = axes.collections[0].get_array().reshape(2, 2)
+    np.testing.assert_array_equal(clear, [[0, 1], [-1, 0]])  # a's row is the better one
+    plt.close(figure)
