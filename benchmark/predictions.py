@@ -156,9 +156,8 @@ def score_case(pair: Pair, scoring: Scoring) -> list[dict[str, Any]]:
         str(number): (number,) for number in _ids(reference) | _ids(prediction)
     }
     rows: list[dict[str, Any]] = []
-    alone = all(len(ids) == 1 for ids in targets.values())
-    if alone and targets:
-        classes = {ids[0]: name for name, ids in targets.items()}
+    classes = {ids[0]: name for name, ids in targets.items() if len(ids) == 1}
+    if targets and len(classes) == len(targets):  # each is one id, and no two the same
         found = case_metrics(
             reference, prediction, spacing, classes, tolerance_mm=scoring.tolerance_mm, more=True
         )

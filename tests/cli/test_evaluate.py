@@ -159,3 +159,13 @@ def test_folders_that_cannot_be_scored(bench, folders, tmp_path):
     save(tmp_path / "pred" / "case_0.nii", organs())
     done = bench("evaluate", *folders)
     assert done.code == 2 and "which of them is meant" in done.line
+
+
+def test_two_names_of_one_id_are_two_targets(bench, folders, tmp_path):
+    (tmp_path / "names.json").write_text(
+        '{"labels": {"background": 0, "organ": 1, "whole": [1], "other": 3, "lesion": 7}}'
+    )
+    done = bench("evaluate", *folders, "--labels", tmp_path / "names.json", "--json")
+    rows = [row for row in json.loads(done.out) if row["case"] == "case_1"]
+    assert [row["target"] for row in rows] == ["organ", "whole", "other", "lesion"]
+    assert {**rows[0], "target": ""} == {**rows[1], "target": ""}
