@@ -249,12 +249,13 @@ def _names(entry: str) -> Iterator[str]:
     from medssl_bench.tasks.layout import stem
 
     text = entry.replace("\\", "/").rstrip("/").lower()
+    folders: list[str] = []
     for path in dict.fromkeys((text, re.sub(r"\s+[0-9]+$", "", text))):
-        parts = PurePosixPath(path).parts
-        last = stem(parts[-1]) if parts else path
+        *folders, name = PurePosixPath(path).parts or (path,)
+        last = stem(name)
         yield last
         yield re.sub(r"_[0-9]{4}$", "", last)
-        yield from reversed(parts[:-1])
+    yield from reversed(folders)
 
 
 def _shown(names: Sequence[str], most: int = 3) -> str:

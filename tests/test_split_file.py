@@ -225,3 +225,15 @@ def test_published_paths_and_objects_are_read():
 def test_rules_are_named():
     assert rule_of(load_task("vs")) == "the task's own, FromNumber: first 202"
     assert rule_of(load_task("lits")) == "the task's own, Split: 27 test listed, 104 train listed"
+
+
+def test_a_label_behind_a_path_does_not_call_in_the_folder(tmp_path):
+    """The folder is the patient, of whom one scan is listed and another is not."""
+    ids = ("p1_a", "p1_b", "p2_a", "p2_b")
+    patients = {name: name[:2] for name in ids}
+    paths = write(
+        tmp_path, train__txt="p1/p1_a.nii.gz 1\n", test__txt="p2/p2_a.nii.gz 0\np2/p2_b.nii.gz 0\n"
+    )
+    found, notes = apply_split("t", cases(*ids, patients=patients), read_split(paths))
+    assert sides(found) == {"p1_a": "train", "p2_a": "test", "p2_b": "test"}
+    assert notes == ["left out, for the split does not list them: p1_b"]
