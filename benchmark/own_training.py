@@ -41,7 +41,8 @@ class OwnResult:
     """What a method's own training came to."""
 
     predictions: Mapping[str, Path]
-    """Test case -> label map (the task's class ids) on the grid of its first channel's file."""
+    """Test case -> label map (the task's class ids) on the grid of its first channel's file, or of
+    the channel that the task's ``preprocessing.grid`` names."""
     history: list[dict[str, Any]]
     """One row per point: ``step``, ``loss`` and what else there is."""
     weights: str

@@ -19,6 +19,7 @@ from medssl_bench.data.labels import class_ids
 from medssl_bench.data.orientation import to_ras
 from medssl_bench.data.preprocess import preprocess_label, restore_labels
 from medssl_bench.data.reading import FileSource
+from medssl_bench.data.regrid import ruling_source
 from medssl_bench.data.volume import Volume
 from medssl_bench.errors import CaseError, DataError
 from medssl_bench.progress import Emit, Event
@@ -144,12 +145,14 @@ def evaluate_label_maps(
 
 
 def read_prediction(path: Path, case: Case, task: Task) -> Volume:
-    """Read a label map that was predicted on the grid of a case's first channel, as RAS.
+    """Read a label map that was predicted on a case's grid, as RAS.
+
+    That is the first channel's, or the one that the task names.
 
     Raises:
         CaseError: It cannot be read, lies on another grid, or holds an unknown class.
     """
-    grid = case.images[task.channels[0]].header()
+    grid = ruling_source(case, task.preprocessing, task.channels).header()
     try:
         volume = FileSource(path).read()
         labels = class_ids(volume.array, classes=task.classes)

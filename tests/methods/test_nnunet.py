@@ -109,6 +109,26 @@ def test_a_prediction_elsewhere_is_refused(tmp_path):
         read_prediction(tmp_path / "unknown.nii.gz", case, TASK)
 
 
+def test_a_prediction_lies_on_the_grid_that_the_task_names(tmp_path):
+    """Not on that of the first channel, which was resampled onto it."""
+    case = case_of(tmp_path, "LPS")
+    fine = nib.Nifti1Image(np.ones((40, 36, 32), np.int16), np.diag([0.75, 0.6, 1.0, 1.0]))
+    nib.save(fine, tmp_path / "fine.nii.gz")
+    named = TASK.model_copy(
+        update={
+            "channels": ("FLAIR", "DWI"),
+            "preprocessing": TASK.preprocessing.model_copy(update={"grid": "DWI"}),
+        }
+    )
+    images = {"FLAIR": FileSource(tmp_path / "fine.nii.gz"), "DWI": case.images["image"]}
+    two = Case("c", images, case.label)
+    for name in ("imagesTr", "labelsTr"):
+        (tmp_path / name).mkdir()
+    write_case(two, named, tmp_path)
+    found = read_prediction(tmp_path / "labelsTr" / "c.nii.gz", two, named)
+    np.testing.assert_array_equal(found.array, volumes(0)[1])
+
+
 def test_channels_and_regions_are_told_as_nnunet_wants_them():
     mri = TASK.model_copy(update={"channels": ("T1", "FLAIR")})
     assert description(mri, [])["channel_names"] == {"0": "T1", "1": "FLAIR"}
