@@ -120,3 +120,15 @@ def test_test_cases_of_equal_content_are_all_found(tmp_path, scans) -> None:
     looked = corpus("ct", scans["tested"])
     look(tmp_path, cases, looked)
     assert audited_later(tmp_path, record(cases, looked))["found"] == ["case_1", "case_3"]
+
+
+@pytest.mark.parametrize("thin", ["tested", "other"])
+def test_what_cannot_be_told_is_not_checked(tmp_path, scans, thin) -> None:
+    """A slab of 24 x 24 x 6 mm has no landmark, in whichever of the two sets it is."""
+    slab = 1000 * np.random.default_rng(1).normal(size=(24, 24, 6)).astype(np.float32)
+    nib.save(nib.Nifti1Image(slab, np.eye(4)), scans[thin])
+    cases, looked = labelled(scans), corpus("ct", scans["other"])
+    look(tmp_path, cases, looked)
+    assert not audited_later(tmp_path, record(cases, looked))["checked"]
+    task = Task(name="mine", classes={1: "organ"})
+    assert not exposure(tmp_path, task, cases, looked, looked.cases(None)).checked
