@@ -270,7 +270,7 @@ def _exposures(
         raise BenchError(
             f"exclude_leaks: nobody has looked for the test cases of {', '.join(unchecked)} in"
             f" {corpus.corpus.name}; run `bench data audit {' '.join(unchecked)}"
-            f" --corpus {settings.corpus}` first"
+            f" --corpus {settings.corpus}` first, and take away what it says is not checked"
         )
     return found
 

@@ -105,8 +105,9 @@ class Audit:
     verdict: Verdict
     faults: Mapping[str, Mapping[str, str]]
     """Corpus, ``train`` or ``test`` -> case id -> why it could not be looked at."""
-    untold: tuple[str, ...]
-    """Test cases with too little in them to be told from others, but by equal content."""
+    untold: Mapping[str, Sequence[str]]
+    """Corpus, ``train`` or ``test`` -> cases with too little in them to be told from others, but by
+    equal content; where there are none, nothing."""
 
     @property
     def leaks(self) -> tuple[Leak, ...]:
@@ -150,9 +151,10 @@ def audit(
     for name, (side, its_faults) in corpora.items():
         sides[name], faults[name] = side, its_faults
     emit(Event(f"audit {task}", 0, len(sides)))
-    verdict = _compare(task, tests, cases, sides, tables, digests)
+    vague = {name: untold(side) for name, side in {"test": tests, **sides}.items()}
+    verdict = _compare(task, tests, cases, sides, tables, digests, vague)
     emit(Event(f"audit {task}", len(sides), len(sides), "", "done"))
-    return Audit(verdict, faults, tuple(untold(tests)))
+    return Audit(verdict, faults, {name: found for name, found in vague.items() if found})
 
 
 def _compare(
@@ -162,10 +164,12 @@ def _compare(
     others: Mapping[str, Side],
     tables: Mapping[str, Sequence[Path]],
     digests: Mapping[str, str],
+    vague: Mapping[str, Sequence[str]],
 ) -> Verdict:
     """Find the test cases that other volumes show; ``every`` case names the test set.
 
-    A test case that cannot be read leaves all volumes unchecked, for it may be any of them.
+    A test case that cannot be read, or is too ``vague`` to be told, leaves all volumes unchecked,
+    for it may be any of them; a vague volume stays unchecked itself.
     """
     index = Index([*tests.fingerprints()])
     flat = tests.flat()
@@ -192,17 +196,18 @@ def _compare(
             for case, volume, evidence in known_overlaps(table, side.cases, tests.cases):
                 add(case, volume, Leak(case.id, volume.id, "known overlap", evidence, name))
     whole = len(tests.cases) == sum(1 for case in every if case.pool == "test")
+    whole = whole and not vague["test"]
     compared = frozenset(
         volume_digest(case)
         for name, side in others.items()
         for case in side.cases
-        if whole and name != TRAIN
+        if whole and name != TRAIN and case.id not in vague[name]
     )
     found = {volume: tuple(rows.values()) for volume, rows in leaks.items()}
     corpora = {
         digest: frozenset(volume_digest(case) for case in others[name].cases)
         for name, digest in digests.items()
-        if whole
+        if whole and not vague[name]
     }
     data = frozenset([data_digest(every)])
     return Verdict(task, tests_digest(every), compared, found, corpora, data)

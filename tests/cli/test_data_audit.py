@@ -86,7 +86,7 @@ def test_planted_test_cases_are_found_and_no_other(bench, place: Path) -> None:
         ("case_1", "CT/b", "folder:corpus"),
         ("case_2", "CT/c", "folder:corpus"),
     }
-    assert found["unreadable"] == {} and found["too_little_to_tell"] == []
+    assert found["unreadable"] == {} and found["too_little_to_tell"] == {}
     assert len([*(place / "pictures").glob("*.png")]) == 3
 
 

@@ -161,7 +161,7 @@ def _json(found: Audit) -> dict[str, Any]:
         "task": found.verdict.task,
         "leaks": [asdict(leak) for leak in found.leaks],
         "unreadable": {side: dict(faults) for side, faults in found.faults.items() if faults},
-        "too_little_to_tell": list(found.untold),
+        "too_little_to_tell": {side: list(cases) for side, cases in found.untold.items()},
     }
 
 
@@ -177,10 +177,10 @@ def _text(found: Audit, tested: int, against: list[str]) -> str:
         lines.append(f"  and {len(found.leaks) - SHOWN} more; --json has them all")
     for side, faults in found.faults.items():
         lines += [f"  not looked at: {side}: {fault}" for fault in faults.values()]
-    if found.untold:
+    for side, vague in found.untold.items():
+        more = f" and {len(vague) - SHOWN} more" if len(vague) > SHOWN else ""
         lines.append(
-            f"  too little in them to be told from others, but by equal content:"
-            f" {', '.join(found.untold[:SHOWN])}"
-            + (f" and {len(found.untold) - SHOWN} more" if len(found.untold) > SHOWN else "")
+            f"  not checked: {side}: too little in them to be told from others, but by equal"
+            f" content: {', '.join(vague[:SHOWN])}{more}"
         )
     return "\n".join(lines)
