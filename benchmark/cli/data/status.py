@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from medssl_bench.cli.data.blocks import block
 from medssl_bench.cli.data.chosen import chosen_of
-
-if TYPE_CHECKING:
-    pass
 
 EPILOG = """\b
 Examples:
