@@ -159,10 +159,7 @@ def leaderboard(cases: pd.DataFrame) -> pd.DataFrame:
         )
     board = _summarise_runs(pd.DataFrame(runs))
     correct = _correctness(table)
-    gains = pd.DataFrame(
-        [tables.paired_gain(row, board, correct, "correct") for row in rows_of(board)],
-        index=board.index,
-    )
+    gains = tables.paired_gains(board, correct, "correct")
     # Where no case tells the two apart there is no variance to make an interval of.
     alike = gains["gain_low"] == gains["gain_high"]
     gains.loc[alike, ["gain_low", "gain_high"]] = math.nan

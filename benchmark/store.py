@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,14 @@ FORMAT = 1
 
 CASE_COLUMNS = ("case", "target", "status")
 """What every row of a case table must say, beside its metrics."""
+
+TABLES: Mapping[str, Callable[[Reuse | None], bool]] = {
+    "cases": lambda reuse: True,
+    "history": lambda reuse: True,
+    "similarity": lambda reuse: reuse is not None,
+    "attention": lambda reuse: reuse is not None and reuse.attention_crops > 0,
+}
+"""The tables of a record, and which records hold them."""
 
 
 class Store:
@@ -157,37 +165,51 @@ class Store:
 
     def cases(self) -> pd.DataFrame:
         """Return the case rows of all records, each with its cell's ``tables.CELL_COLUMNS``."""
-        return self._table("cases.parquet")
+        return self._table("cases")
 
     def histories(self) -> pd.DataFrame:
         """Return the histories of all records, each point with its cell's columns."""
-        return self._table("history.parquet")
+        return self._table("history")
 
     def similarities(self) -> pd.DataFrame:
         """Return the CKA of all records that have it, each row with its cell's columns."""
-        return self._table("similarity.parquet", lambda reuse: reuse is not None)
+        return self._table("similarity")
 
     def attention(self) -> pd.DataFrame:
         """Return where heads look in all records that tell, each row with its cell's columns."""
-        name = "attention.parquet"
-        return self._table(name, lambda reuse: reuse is not None and reuse.attention_crops > 0)
+        return self._table("attention")
 
-    def _table(
-        self, name: str, holds: Callable[[Reuse | None], bool] = lambda reuse: True
-    ) -> pd.DataFrame:
-        """Join one table of all records that hold it; a damaged one names itself in a warning."""
-        tables: list[pa.Table] = []
-        cells: list[dict[str, Any]] = []
+    def read_all(
+        self, names: Sequence[str] = tuple(TABLES)
+    ) -> tuple[list[Record], dict[str, pd.DataFrame]]:
+        """Read every sound record and these tables (see ``TABLES``) of all, each file once.
+
+        A damaged record or table names itself in a warning; a record without its case rows is
+        none.
+        """
+        records: list[Record] = []
+        tables: dict[str, list[pa.Table]] = {name: [] for name in names}
+        cells: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
         for record, folder in self._scan():
-            if not holds(record.similarity):
-                continue
-            try:
-                tables.append(read_table(folder, name))
-            except BenchError as error:
-                warnings.warn(f"table skipped: {error}", stacklevel=3)
-                continue
-            cells.append(cell_columns(record))
-        return join(tables, cells)
+            columns = cell_columns(record)
+            sound = True
+            for name in names:
+                if not TABLES[name](record.similarity):
+                    continue
+                try:
+                    tables[name].append(read_table(folder, f"{name}.parquet"))
+                except BenchError as error:
+                    warnings.warn(f"table skipped: {error}", stacklevel=2)
+                    sound = sound and name != "cases"
+                    continue
+                cells[name].append(columns)
+            if sound:
+                records.append(record)
+        return records, {name: join(tables[name], cells[name]) for name in names}
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """Join one table of all records that hold it; a damaged one names itself in a warning."""
+        return self.read_all([name])[1][name]
 
     # Pretrained encoders
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from medssl_bench.audit.comparison import audit, fingerprint_cases
-from medssl_bench.audit.exposure import audited_later, exposure
+from medssl_bench.audit.exposure import audited_later, exposure, read_verdicts
 from medssl_bench.audit.verdicts import add_to_verdict
 from medssl_bench.data.digest_index import INDEX
 from medssl_bench.data.reading import FileSource
@@ -79,7 +79,7 @@ def test_a_volume_that_two_corpora_have_stays_a_leak_of_both(tmp_path, scans) ->
     for looked in (one, two):
         look(tmp_path, cases, looked)
     for trained_on in (one, two):
-        leaks = audited_later(tmp_path, record(cases, trained_on))
+        leaks = audited_later(read_verdicts(tmp_path), record(cases, trained_on))
         assert (leaks["checked"], leaks["found"]) == (True, ["case_1"])
         word = f"test case case_1 is tested of {trained_on.name}: the same content"
         assert leaks["evidence"] == [word]
@@ -93,7 +93,7 @@ def test_another_corpus_of_the_same_name_lends_no_leak(tmp_path, scans) -> None:
     look(tmp_path, cases, corpus("ct", scans["tested"]))
     clean = corpus("ct", scans["other"])
     look(tmp_path, cases, clean)
-    leaks = audited_later(tmp_path, record(cases, clean))
+    leaks = audited_later(read_verdicts(tmp_path), record(cases, clean))
     assert leaks == {"checked": True, "found": [], "evidence": []}
 
 
@@ -101,7 +101,7 @@ def test_what_a_later_audit_finds_is_added_to_a_checked_record(tmp_path, scans) 
     cases, looked = labelled(scans), corpus("ct", scans["other"])
     look(tmp_path, cases, looked)
     checked = record(cases, looked, checked=True)
-    assert audited_later(tmp_path, checked)["found"] == []
+    assert audited_later(read_verdicts(tmp_path), checked)["found"] == []
     table = tmp_path / "mapping.csv"
     named = [Case("scan_9", cases[0].images, pool="test"), cases[1]]
     table.write_text("a,b\nscan_9,other_1\n")
@@ -109,9 +109,9 @@ def test_what_a_later_audit_finds_is_added_to_a_checked_record(tmp_path, scans) 
     look(tmp_path, named, renamed)
     checked = record(named, renamed, checked=True)
     look(tmp_path, named, renamed, ct=[table])
-    assert audited_later(tmp_path, checked)["found"] == ["scan_9"]
+    assert audited_later(read_verdicts(tmp_path), checked)["found"] == ["scan_9"]
     look(tmp_path, named, renamed)  # without the table: what was known is not forgotten
-    assert audited_later(tmp_path, checked)["found"] == ["scan_9"]
+    assert audited_later(read_verdicts(tmp_path), checked)["found"] == ["scan_9"]
 
 
 def test_test_cases_of_equal_content_are_all_found(tmp_path, scans) -> None:
@@ -119,7 +119,7 @@ def test_test_cases_of_equal_content_are_all_found(tmp_path, scans) -> None:
     cases = [first, Case("case_3", first.images, pool="test"), trained]
     looked = corpus("ct", scans["tested"])
     look(tmp_path, cases, looked)
-    assert audited_later(tmp_path, record(cases, looked))["found"] == ["case_1", "case_3"]
+    assert audited_later(read_verdicts(tmp_path), record(cases, looked))["found"] == ["case_1", "case_3"]
 
 
 @pytest.mark.parametrize("thin", ["tested", "other"])
@@ -129,6 +129,6 @@ def test_what_cannot_be_told_is_not_checked(tmp_path, scans, thin) -> None:
     nib.save(nib.Nifti1Image(slab, np.eye(4)), scans[thin])
     cases, looked = labelled(scans), corpus("ct", scans["other"])
     look(tmp_path, cases, looked)
-    assert not audited_later(tmp_path, record(cases, looked))["checked"]
+    assert not audited_later(read_verdicts(tmp_path), record(cases, looked))["checked"]
     task = Task(name="mine", classes={1: "organ"})
     assert not exposure(tmp_path, task, cases, looked, looked.cases(None)).checked

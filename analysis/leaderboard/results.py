@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from medssl_bench.analysis.classification import is_classified
-from medssl_bench.audit.exposure import audited_later
+from medssl_bench.audit.exposure import audited_later, read_verdicts
+from medssl_bench.audit.verdicts import Verdict
 from medssl_bench.errors import BenchError
 from medssl_bench.store import Store
 
@@ -90,9 +91,7 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
     store = Store(root, read_only=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        records = list(store.records())
-        cases, histories = store.cases(), store.histories()
-        similarity, attention = store.similarities(), store.attention()
+        records, tables = store.read_all()
         known = {info["key"] for info in store.pretrainings()}
         used = {record.cell.pretraining for record in records}
         curves = [
@@ -101,13 +100,14 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         ]
     left_out = list(dict.fromkeys(str(warning.message) for warning in caught))
     folders = {record.key: store.folder(record.cell) for record in records}
+    verdicts = read_verdicts(root)
     results = Results(
-        cases=cases,
-        records=[_with_audits(root, record.model_dump(mode="json")) for record in records],
-        histories=histories,
+        cases=tables["cases"],
+        records=[_with_audits(verdicts, record.model_dump(mode="json")) for record in records],
+        histories=tables["history"],
         pretraining=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
-        similarity=similarity,
-        attention=attention,
+        similarity=tables["similarity"],
+        attention=tables["attention"],
         slices=read_slices(folders),
         paths={
             key: (folder.relative_to(root) / "record.json").as_posix()
@@ -117,6 +117,6 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
     return results, left_out
 
 
-def _with_audits(root: Path, record: dict[str, Any]) -> dict[str, Any]:
+def _with_audits(verdicts: Sequence[Verdict], record: dict[str, Any]) -> dict[str, Any]:
     """Return a record with what audits of the folder found since it was written."""
-    return {**record, "leaks": audited_later(root, record)}
+    return {**record, "leaks": audited_later(verdicts, record)}

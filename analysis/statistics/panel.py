@@ -18,7 +18,7 @@ from medssl_bench.analysis.tables import (
     COMPARABLE,
     IDENTITY,
     RUN,
-    as_words,
+    aggregate,
     prepare,
     shots_order,
 )
@@ -104,13 +104,26 @@ def panels(
     shots: str | None = None,
     targets: Sequence[str] | None = None,
 ) -> list[Panel]:
-    """Split a case table into panels, by task and shots.
+    """Split a case table into panels (see :func:`panels_in`)."""
+    table = scored(cases, metric)
+    return panels_in(table, metric, task=task, shots=shots, targets=targets)
+
+
+def panels_in(
+    table: pd.DataFrame,
+    metric: str,
+    *,
+    task: str | None = None,
+    shots: str | None = None,
+    targets: Sequence[str] | None = None,
+) -> list[Panel]:
+    """Split scored cases into panels, by task and shots.
 
     Only what shares task, shots, backbone, profile and protocol is compared. Within that, the
     draws and seeds that most methods have make the panel; other methods are named in ``left_out``.
 
     Args:
-        cases: Columns of the record's case table with those of its cell.
+        table: Of :func:`scored`.
         metric: One of ``HIGHER_IS_BETTER``.
         task: Only this task.
         shots: Only these shots.
@@ -119,20 +132,29 @@ def panels(
     Raises:
         BenchError: Unknown metric, task, shots or target; a table that contradicts itself.
     """
-    table = scored(cases, metric)
     table = _only(table, "task", task)
     table = _only(table, "shots", shots)
     if targets is not None:
         for target in targets:
             _only(table, "target", target)
         table = table[table["target"].isin(targets)]
+    return panels_of(case_values(table), metric)
+
+
+def panels_of(values: pd.DataFrame, metric: str) -> list[Panel]:
+    """Split the values of cases (see :func:`case_values`) into panels, by task and shots."""
     groups = [
         (dict(zip(COMPARABLE, map(str, key), strict=True)), rows)
-        for key, rows in table.groupby(COMPARABLE, sort=True)
+        for key, rows in values.groupby(COMPARABLE, sort=True)
     ]
     groups.sort(key=lambda one: (one[0]["task"], shots_order(one[0]["shots"])))
     made = [_panel(words, rows, metric) for words, rows in groups]
     return [panel for panel in made if panel is not None]
+
+
+def case_values(table: pd.DataFrame) -> pd.DataFrame:
+    """Average ``value`` over the targets of each case: one row per (run, case)."""
+    return aggregate(table, [*RUN, "case"], value=("value", "mean"))
 
 
 def scored(cases: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -189,9 +211,7 @@ def _only(table: pd.DataFrame, column: str, word: str | None) -> pd.DataFrame:
     return table[table[column] == word]
 
 
-def _panel(words: Mapping[str, str], rows: pd.DataFrame, metric: str) -> Panel | None:
-    means = rows.groupby([*RUN, "case"], sort=False)["value"].mean().reset_index()
-    means = as_words(means, ["draw", "seed", "case"])
+def _panel(words: Mapping[str, str], means: pd.DataFrame, metric: str) -> Panel | None:
     tables = [
         (
             {name: str(word) for name, word in zip(IDENTITY, key, strict=True)},

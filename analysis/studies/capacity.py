@@ -76,7 +76,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " these are different trainings of one method, not a ranking of methods."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 6.0, 3.4)
             for one, (title, table) in zip(axes, drawn, strict=True):

@@ -59,7 +59,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " method, so a method that saturates early and low does not look fast."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 5.5, 3.0)
             for one, (title, curves) in zip(axes, drawn, strict=True):

@@ -45,7 +45,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " pretraining given; `width` is theirs, which paper 004 sees shrink."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 5.5, 3.2)
             for one, (title, table) in zip(axes, drawn, strict=True):

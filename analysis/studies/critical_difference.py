@@ -60,7 +60,7 @@ def analyse(evidence: Evidence) -> Outcome:
         f" A statement {CLAIM}."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             most = max(len(panel.methods) for panel, _, _ in drawn)
             figure, axes = sheet(len(drawn), 7.0, 1.2 + 0.2 * most)

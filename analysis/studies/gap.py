@@ -56,7 +56,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " reference's checkpoints given; `by resampling` chooses the best anew each time."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 5.5, 3.2)
             for one, (title, found, table) in zip(axes, drawn, strict=True):

@@ -50,6 +50,8 @@ def analyse(evidence: Evidence) -> Outcome:
     if not drawn:
         reason = LACKING.format(what="attention") + " where the backbone has attention in windows"
         return Outcome("attention", CLAIM, [Section("attention", pd.DataFrame(), reason=reason)])
+    if not evidence.wants_figures:
+        return Outcome("attention", CLAIM, sections)
     with style():
         figure, axes = sheet(len(drawn), 5.0, 3.2, 2)
         for number, (title, found) in enumerate(drawn):

@@ -56,7 +56,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " alone)."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 7.0, 3.0)
             for one, (title, found, table) in zip(axes, drawn, strict=True):

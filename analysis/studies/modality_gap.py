@@ -89,7 +89,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " alone may be the data's."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             most = max(len(table) for _, table in drawn)
             figure, axes = sheet(len(drawn), 6.5, 1.2 + 0.24 * most)

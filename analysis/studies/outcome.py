@@ -14,7 +14,7 @@ import pandas as pd
 
 from medssl_bench.analysis.leaderboard.results import Results
 from medssl_bench.analysis.statistics.answer import FEW_METHODS
-from medssl_bench.analysis.statistics.panel import Panel, panels
+from medssl_bench.analysis.statistics.panel import Panel, panels_in, scored
 from medssl_bench.analysis.text import columns
 from medssl_bench.errors import BenchError
 
@@ -45,6 +45,8 @@ class Evidence:
 
     results: Results | None
     options: Options = field(default_factory=Options)
+    wants_figures: bool = True
+    _scored: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def records(self) -> Results:
@@ -58,8 +60,10 @@ class Evidence:
     ) -> list[Panel]:
         """Return what can be compared, narrowed by the options."""
         chosen = self.options
-        return panels(
-            self.records.segmented,
+        if chosen.metric not in self._scored:
+            self._scored[chosen.metric] = scored(self.records.segmented, chosen.metric)
+        return panels_in(
+            self._scored[chosen.metric],
             chosen.metric,
             task=chosen.task,
             shots=shots or chosen.shots,

@@ -71,7 +71,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " same case of the same draw, ties a half."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 5.5, 3.2)
             for one, panel in zip(axes, drawn, strict=True):

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medssl_bench.analysis.statistics.answer import settled
 from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_means
+from medssl_bench.analysis.statistics.crossed import p_values
+from medssl_bench.analysis.statistics.multiplicity import holm
+from medssl_bench.analysis.statistics.paired import rank_biserial, wilcoxon
 from medssl_bench.analysis.statistics.panel import Panel
-from medssl_bench.analysis.statistics.ranks import kendall_tau, rank_methods, ranks_of, square
-from medssl_bench.analysis.studies import retraining, significance
+from medssl_bench.analysis.statistics.ranks import (
+    Ranking,
+    kendall_tau,
+    rank_methods,
+    ranks_of,
+    square,
+)
 from medssl_bench.analysis.studies.drawing import intervals, marks_of, sheet, style, titled
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
@@ -56,7 +63,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " each method's alone, and narrower."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             most = max(len(table) for _, table in drawn)
             figure, axes = sheet(len(drawn), 5.5, 1.2 + 0.3 * most)
@@ -76,17 +83,8 @@ def analyse(evidence: Evidence) -> Outcome:
 
 def rank(panel: Panel, options: Options) -> tuple[pd.DataFrame, str]:
     """Return one row a method, and Kendall's tau as text."""
-    size, sign = len(panel.methods), 1 if panel.higher_is_better else -1
-    together = replace(options, correction="holm")  # what makes all intervals hold at once
-    tests = (retraining if len(panel.draws) > 1 else significance).compare_pairs(panel, together)
-    known = tests["p_adjusted"]
-    if len(panel.draws) == 1:
-        # A few outliers may put the means, by which methods are ranked, against the test's ranks.
-        known = known.where(np.sign(tests["rank_biserial"]) == np.sign(tests["mean"]))
-    adjusted = square(panel.pairs, known.to_numpy(float), size)
-    ranking = rank_methods(
-        panel.means, adjusted, alpha=options.alpha, higher_is_better=panel.higher_is_better
-    )
+    sign = 1 if panel.higher_is_better else -1
+    ranking = rank_by_tests(panel, options.alpha)
     sample = ranks_of(sign * resampled_means(panel.values, options.resamples, options.seed))
     low, high = percentile_interval(sample, 1 - options.alpha)
     first = (sample == sample.min(axis=1, keepdims=True)).mean(axis=0)
@@ -105,6 +103,25 @@ def rank(panel: Panel, options: Options) -> tuple[pd.DataFrame, str]:
         }
     )
     return table, _tau(kendall_tau(-ranking.rank, -sample))
+
+
+def rank_by_tests(panel: Panel, alpha: float = 0.05) -> Ranking:
+    """Rank the methods of a panel; what tells two apart is the test of all pairs, by Holm."""
+    first, second = np.array(panel.pairs, int).reshape(-1, 2).T
+    if len(panel.cases) < 2:
+        adjusted = np.full(len(first), np.nan)
+    elif len(panel.draws) > 1:
+        # Differences that are all zero have no p, and the two are not told apart.
+        adjusted = holm(p_values(panel.crossed[first] - panel.crossed[second]))
+    else:
+        means = panel.case_means
+        differences = settled(means[first] - means[second])
+        p = [float(wilcoxon(one)) if one.any() else np.nan for one in differences]
+        # A few outliers may put the means, by which methods are ranked, against the test's ranks.
+        ordered = np.sign(rank_biserial(differences)) == np.sign(differences.mean(axis=1))
+        adjusted = np.where(ordered, holm(p), np.nan)
+    told = square(panel.pairs, adjusted, len(panel.methods))
+    return rank_methods(panel.means, told, alpha=alpha, higher_is_better=panel.higher_is_better)
 
 
 def _tau(values: NDArray[np.float64]) -> str:

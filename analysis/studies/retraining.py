@@ -55,7 +55,7 @@ def analyse(evidence: Evidence) -> Outcome:
         " seeds averaged within a draw. A statement about training again, on other draws."
     )
     figures = {}
-    if drawn:
+    if drawn and evidence.wants_figures:
         with style():
             most = max(len(table) for _, table in drawn)
             figure, axes = sheet(len(drawn), 6.5, 1.2 + 0.26 * most)

@@ -65,10 +65,11 @@ def analyse(evidence: Evidence) -> Outcome:
     if not drawn:
         reason = LACKING.format(what="similarity")
         return Outcome("cka", CLAIM, [Section("cka", pd.DataFrame(), reason=reason)])
-    with style():
-        figures["cka"] = _draw_profiles(drawn)
-        for number, (title, found) in enumerate(drawn, 1):
-            figures[f"cka-matrices-{number}"] = _draw_matrices(title, found)
+    if evidence.wants_figures:
+        with style():
+            figures["cka"] = _draw_profiles(drawn)
+            for number, (title, found) in enumerate(drawn, 1):
+                figures[f"cka-matrices-{number}"] = _draw_matrices(title, found)
     return Outcome("cka", CLAIM, sections, figures)
 
 

@@ -59,7 +59,7 @@ def analyse(evidence: Evidence) -> Outcome:
         f" {CLAIM}: for that see `bench analyze retraining`."
     )
     figures = {}
-    if maps:
+    if maps and evidence.wants_figures:
         with style():
             size = max(len(panel.methods) for panel, _ in maps)
             figure, axes = sheet(len(maps), 3.2 + 0.75 * size, 1.8 + 0.5 * size)

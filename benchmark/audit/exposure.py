@@ -72,7 +72,7 @@ def leaking_volumes(root: Path) -> frozenset[str]:
     return frozenset(volume for verdict in read_verdicts(root) for volume in verdict.leaks)
 
 
-def audited_later(root: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def audited_later(verdicts: Sequence[Verdict], record: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's ``leaks`` with what audits made since have found.
 
     Only an audit of the same data against the whole of the same corpus says anything. Volumes are
@@ -83,7 +83,7 @@ def audited_later(root: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     corpus, data = record["digests"]["corpus"], record["settings"].get("data_digest")
     if corpus is None or data is None:
         return leaks
-    for verdict in read_verdicts(root):
+    for verdict in verdicts:
         if data in verdict.data and corpus in verdict.corpora:
             found = verdict.of(sorted(verdict.corpora[corpus]))
             evidence = {str(replace(leak, source=record["corpus"])) for leak in found}
