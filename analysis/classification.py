@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medssl_bench.analysis import tables
-from medssl_bench.analysis.tables import RUN, as_words, rows_of
+from medssl_bench.analysis.tables import RUN, as_words
 from medssl_bench.errors import BenchError
 
 CLASSIFIED = "classified"

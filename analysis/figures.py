@@ -101,6 +101,29 @@ def metric_against_shots(
     return _svg(task, f"{metric} against shots on {task}. {text}.", draw, lines)
 
 
+def metric_against_hours(task: str, lines: Sequence[Line]) -> str:
+    """Draw mean Dice against the wall time of a cell; hours on a logarithmic axis."""
+
+    def draw(axes: Axes) -> None:
+        for line in lines:
+            axes.plot(
+                line.x, line.y, color=line.mark.colour, linestyle="none",
+                marker=line.mark.marker, markersize=6.5, markeredgewidth=0,
+            )  # fmt: skip
+        hours = np.concatenate([line.x for line in lines])
+        if hours.min() > 0 and hours.max() > 3 * hours.min():
+            axes.set_xscale("log")
+        axes.set_xlabel("Hours of a cell (fine-tuning and evaluation)")
+        axes.set_ylabel("Dice (mean over test cases)")
+
+    text = "; ".join(
+        f"{line.label}: "
+        + ", ".join(f"{y:.3f} in {x:.3g} h" for x, y in zip(line.x, line.y, strict=True))
+        for line in lines
+    )
+    return _svg(task, f"Dice against hours of a cell on {task}. {text}.", draw, lines)
+
+
 def layer_profiles(title: str, lines: Sequence[Line]) -> str:
     """Draw the CKA of every layer before against after fine-tuning, a line per method."""
 
@@ -193,7 +216,7 @@ def _svg(title: str, description: str, draw: Callable[[Axes], None], lines: Sequ
         _legend(figure, lines, columns)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return _accessible(buffer.getvalue(), title, description)
+    return accessible(buffer.getvalue(), title, description)
 
 
 def _legend(figure: Figure, lines: Sequence[Line], columns: int) -> None:
@@ -210,7 +233,7 @@ def _legend(figure: Figure, lines: Sequence[Line], columns: int) -> None:
     )  # fmt: skip
 
 
-def _accessible(svg: str, title: str, description: str) -> str:
+def accessible(svg: str, title: str, description: str) -> str:
     """Give the SVG a title and a description, and take out what would leak into a page."""
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.S)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from medssl_bench.analysis.leaderboard import views
 from medssl_bench.analysis.leaderboard.marks import Mark
+from medssl_bench.analysis.leaderboard.overview import HINTS as ORIGIN_HINTS
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value
 from medssl_bench.analysis.tables import rows_of
 
@@ -28,7 +29,7 @@ COLUMNS = [
     "Protocol",
 ]
 HINTS = {
-    **views.HINTS,
+    **{name: ORIGIN_HINTS[name] for name in ("Runs", "Pretraining", "Leaks", "Protocol")},
     "AUC": "area under the ROC curve over the test cases of a run; mean and standard deviation of"
     " runs",
     "Accuracy": "share of test cases whose most probable class is the true one",

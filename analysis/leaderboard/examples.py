@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
-from medssl_bench.analysis.leaderboard.results import Results
+from medssl_bench.analysis.leaderboard.results import Results, Slice
 from medssl_bench.analysis.leaderboard.views import number, shots_text
 from medssl_bench.analysis.tables import prepare, rows_of, shots_order, target_order
 from medssl_bench.stages.slices import COLOURS
@@ -20,8 +19,7 @@ class Example:
 
     label: str
     mark: Mark
-    source: str
-    """The picture as a data URI."""
+    picture: Slice
     dice: str
     """Dice of this case, empty where no target is in its reference."""
 
@@ -31,6 +29,7 @@ class ExampleRow:
     """Pictures of one test case, one for each method, from the same draw and seed."""
 
     title: str
+    task: str
     case: str
     draw: str
     seed: str
@@ -45,12 +44,12 @@ def example_rows(results: Results, marks: Mapping[str, Mark]) -> list[ExampleRow
     Ties go to the first case in name order, so nobody picks the pictures.
     """
     cells = {record["key"]: record for record in results.records}
-    groups: dict[tuple[str, str], dict[tuple[int, int, str], dict[str, bytes]]] = {}
+    groups: dict[tuple[str, str], dict[tuple[int, int, str], dict[str, Slice]]] = {}
     for picture in results.slices:
         cell = cells[picture.key]["cell"]
         cases = groups.setdefault((cell["task"], cell["shots"]), {})
         spot = (cell["draw"], cell["seed"], picture.case)
-        cases.setdefault(spot, {})[picture.key] = picture.png
+        cases.setdefault(spot, {})[picture.key] = picture
     dice = _case_dice(results)
     rows = []
     for (task, shots), cases in sorted(
@@ -62,6 +61,7 @@ def example_rows(results: Results, marks: Mapping[str, Mark]) -> list[ExampleRow
         rows.append(
             ExampleRow(
                 f"{task}, {shots_text(shots)}",
+                task,
                 spot[2],
                 str(spot[0]),
                 str(spot[1]),
@@ -70,7 +70,7 @@ def example_rows(results: Results, marks: Mapping[str, Mark]) -> list[ExampleRow
                     Example(
                         label,
                         marks[record["cell"]["method"]],
-                        data_uri(cases[spot][record["key"]]),
+                        cases[spot][record["key"]],
                         dice.get((record["key"], spot[2]), ""),
                     )
                     for label, record in zip(labels, chosen, strict=True)
@@ -78,11 +78,6 @@ def example_rows(results: Results, marks: Mapping[str, Mark]) -> list[ExampleRow
             )
         )
     return rows
-
-
-def data_uri(png: bytes) -> str:
-    """Return a PNG as text for an image's ``src``."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def _in_order(

@@ -23,6 +23,15 @@ def leak_values(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], V
     return {key: _value(group) for key, group in groups.items()}
 
 
+def leak_counts(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int | None]:
+    """Return how many test cases were in the corpus of each (task, pretraining); None: unknown."""
+    values = leak_values(records)
+    return {
+        key: int(value.sort) if isinstance(value.sort, (int, float)) else None
+        for key, value in values.items()
+    }
+
+
 def _value(records: Sequence[Mapping[str, Any]]) -> Value:
     worst = max(records, key=lambda record: len(record["leaks"]["found"]))
     count, tested = len(worst["leaks"]["found"]), len(worst["split"]["test"])

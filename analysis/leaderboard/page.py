@@ -1,4 +1,13 @@
-"""``bench report``: records in, one self-contained page and its tables and figures out."""
+"""``bench report``: records in, a folder out that is read from disk, offline, without a server.
+
+::
+
+    index.html        tables of aggregates, figures, styles and script; readable without script
+    data/*.js         cells and cases of each task, loaded on demand
+    tables/*          the same numbers as CSV, JSON and Parquet
+    figures/*.svg     each figure as a file
+    cases/*           pictures of test cases
+"""
 
 from __future__ import annotations
 
@@ -7,6 +16,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
@@ -20,22 +30,46 @@ from medssl_bench import registry
 from medssl_bench.analysis import classification, tables
 from medssl_bench.analysis.figures import inline
 from medssl_bench.analysis.leaderboard import classification as class_views
-from medssl_bench.analysis.leaderboard import exports, leaks, plots, sources, views
-from medssl_bench.analysis.leaderboard.examples import example_rows
-from medssl_bench.analysis.leaderboard.marks import SHAPES, Mark, method_marks
+from medssl_bench.analysis.leaderboard import (
+    cost,
+    datafiles,
+    exports,
+    leaks,
+    overall,
+    overview,
+    pairs,
+    plots,
+    provenance,
+    reported,
+    studied,
+    subjects,
+    targets,
+)
+from medssl_bench.analysis.leaderboard.examples import ExampleRow, example_rows
+from medssl_bench.analysis.leaderboard.marks import SHAPES, Mark, method_marks, row_labels
+from medssl_bench.analysis.leaderboard.pictures import write_pictures
 from medssl_bench.analysis.leaderboard.results import Results, numbers_of, read_results
+from medssl_bench.analysis.leaderboard.standings import DEFAULT, Definition, Key, Standing, flips
+from medssl_bench.analysis.leaderboard.standings import standings as all_standings
+from medssl_bench.durable import temporary_name
 
-KINDS = {
-    "shots": "Dice against shots",
-    "auc": "AUC against shots",
-    "loss": "Fine-tuning loss",
-    "pretraining": "Pretraining loss",
-    "cka": "Feature reuse",
+MODULES = ("state", "tables", "filters", "definitions", "data", "compare", "provenance", "main")
+"""The page's script, in this order."""
+MOST_LISTED = 300
+"""Cells listed without script; of more, the file ``tables/cells.csv`` is named instead."""
+METRIC_WORDS = {
+    "dice": ("Dice", 3),
+    "nsd": ("Surface Dice", 3),
+    "hd95": ("HD95, larger of both directions (mm)", 1),
+    "hd95_pooled": ("HD95, both directions pooled (mm)", 1),
+    "hd95_surfel": ("HD95, weighted by surface area (mm)", 1),
 }
+PER_TASK = ("gaps", "groups", "convergence", "cka", "attention", "corpus-size", "capacity")
+"""Analyses that the page shows for each task."""
 
 
 def build_report(results: Path, out: Path, generated: datetime | None = None) -> Path:
-    """Read a results folder and write ``index.html``, tables and figures; returns the page's path.
+    """Read a results folder and write the page's folder; returns the page's path.
 
     Raises BenchError where there is nothing to report or a table contradicts itself.
     """
@@ -50,110 +84,311 @@ def write_report(
     left_out: Sequence[str] = (),
 ) -> Path:
     """Write the report of results that are read already (see :func:`build_report`)."""
-    report = _Report.of(results, generated or datetime.now(UTC))
+    report = Report(results, generated or datetime.now(UTC))
     out.mkdir(parents=True, exist_ok=True)
     about = {
         "generated": report.generated.isoformat(timespec="seconds"),
-        "definitions": dict(sources.definitions(results)),
+        "definitions": dict(provenance.definitions(results)),
         "aggregation": tables.__doc__,
         "aggregation_of_classification": classification.__doc__,
         "left_out": list(left_out),
     }
-    exports.write_tables(out, report.board, results.cases, about, report.classes)
-    exports.write_figures(out, report.plots)
-    page = out / "index.html"
-    page.write_text(render(results, report, left_out), encoding="utf-8")
-    return page
+    exports.write_tables(out, report.board, results, about, report.classes, report.standings)
+    exports.write_figures(out, [*report.plots, *report.study_figures])
+    shown = {one.picture.key for row in report.examples for one in row.examples}
+    pictures = write_pictures(out, results, report.row_of, shown)
+    datafiles.write_data(out, results, report.row_of, report.ids, report.boards, pictures)
+    text = render(report, pictures, left_out)
+    unfinished = temporary_name(out / "index.html")
+    unfinished.write_text(text, encoding="utf-8")
+    return unfinished.replace(out / "index.html")
 
 
-@dataclass(frozen=True)
-class _Report:
-    """All that is computed for a page."""
+@dataclass
+class Report:
+    """All that is computed for a page, each part when it is first asked for."""
 
-    board: pd.DataFrame
-    """Of segmentation tasks; empty where there is none."""
-    classes: pd.DataFrame
-    """Of classification tasks; empty where there is none."""
-    targets: pd.DataFrame
-    plots: list[plots.Plot]
-    marks: Mapping[str, Mark]
+    results: Results
     generated: datetime
 
-    @classmethod
-    def of(cls, results: Results, generated: datetime) -> _Report:
-        board, targets = _boards(results.segmented)
-        classes = (
-            classification.leaderboard(results.classified)
-            if len(results.classified)
-            else pd.DataFrame(columns=tables.ROW)
-        )
-        rows = pd.concat([board[tables.ROW], classes[tables.ROW]])
-        marks = method_marks(rows["method"], list(registry.methods.entries()), tables.BASELINE)
-        histories = _as_words(results.histories)
+    @cached_property
+    def board(self) -> pd.DataFrame:
+        """Leaderboard of segmentation tasks; empty where there is none."""
+        if self.results.segmented.empty:
+            return pd.DataFrame(columns=[*tables.ROW])
+        return tables.leaderboard(self.results.segmented)
+
+    @cached_property
+    def targets(self) -> pd.DataFrame:
+        """Table of targets of segmentation tasks."""
+        if self.results.segmented.empty:
+            return pd.DataFrame(columns=[*tables.ROW, "target"])
+        return tables.target_table(self.results.segmented)
+
+    @cached_property
+    def classes(self) -> pd.DataFrame:
+        """Leaderboard of classification tasks; empty where there is none."""
+        if self.results.classified.empty:
+            return pd.DataFrame(columns=[*tables.ROW])
+        return classification.leaderboard(self.results.classified)
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """Rows of both leaderboards, their identity alone."""
+        return pd.concat([self.board[tables.ROW], self.classes[tables.ROW]])
+
+    @cached_property
+    def standings(self) -> dict[Definition, dict[Key, Standing]]:
+        """Where each row stands, under each definition."""
+        cases = self.results.segmented
+        return {} if cases.empty else all_standings(cases)
+
+    @cached_property
+    def ids(self) -> dict[Key, str]:
+        """Name of each row on the page."""
+        keys = [tuple(row[name] for name in tables.ROW) for row in tables.rows_of(self.rows)]
+        return {key: overview.row_id(key) for key in keys}
+
+    @cached_property
+    def labels(self) -> dict[Key, str]:
+        """Name of each row among those of its task and shots."""
+        found = {}
+        for _, rows in self.board.groupby(["task", "shots"], sort=False):
+            words = [{name: str(row[name]) for name in tables.ROW} for row in tables.rows_of(rows)]
+            for row, label in zip(words, row_labels(words), strict=True):
+                found[tuple(row[name] for name in tables.ROW)] = label
+        return found
+
+    @cached_property
+    def row_of(self) -> dict[str, Key]:
+        """Row of each cell, by its key."""
+        first = self.results.cases.drop_duplicates("key")
+        words = tables.as_words(first[["key", *tables.ROW]], tables.ROW)
+        return {
+            str(row["key"]): tuple(row[name] for name in tables.ROW)
+            for row in tables.rows_of(words)
+        }
+
+    @cached_property
+    def boards(self) -> list[pairs.Board]:
+        """Every pair of methods of every board."""
+        cases = self.results.segmented
+        return [] if cases.empty else pairs.compare_all(cases)
+
+    @cached_property
+    def marks(self) -> Mapping[str, Mark]:
+        """How each method is drawn."""
+        return method_marks(self.rows["method"], list(registry.methods.entries()), tables.BASELINE)
+
+    @cached_property
+    def own_protocols(self) -> set[str]:
+        """Protocols of methods that bring a training of their own."""
+        own = provenance.own_training(self.results)
+        return {digest for found in own.values() for digest in found}
+
+    @cached_property
+    def plots(self) -> list[plots.Plot]:
+        """Figures that are drawn for the page."""
+        histories = _as_words(self.results.histories)
         # The loss of another training is on a scale of its own.
-        others = {digest for found in sources.own_training(results).values() for digest in found}
-        histories = histories[~histories["protocol"].isin(others)]
-        figures = [
-            *plots.plot_shots(board, marks),
-            *plots.plot_shots(classes, marks, "auc"),
+        if "protocol" in histories:
+            histories = histories[~histories["protocol"].isin(self.own_protocols)]
+        marks = self.marks
+        return [
+            *plots.plot_shots(self.board, marks),
+            *plots.plot_shots(self.classes, marks, "auc"),
             *plots.plot_convergence(histories, marks, "loss", "Fine-tuning loss"),
             *(
                 plot
                 for name in numbers_of(histories, "validation")
                 for plot in plots.plot_convergence(histories, marks, name, _title(name))
             ),
-            *plots.plot_pretraining(results.pretraining, rows, marks),
-            *plots.plot_reuse(_as_words(results.similarity), marks),
+            *plots.plot_pretraining(self.results.pretraining, self.rows, marks),
+            *plots.plot_reuse(_as_words(self.results.similarity), marks),
+            *plots.plot_cost(self.board, self.costs, marks),
         ]
-        return cls(board, classes, targets, figures, marks, generated)
+
+    @cached_property
+    def studies(self) -> dict[str, list[studied.Studied]]:
+        """Answers of the analyses that have a place on the page."""
+        if self.results.segmented.empty:
+            return {}
+        tasks = sorted(self.results.segmented["task"].astype(str).unique())
+        evidence = studied.evidence_of(self.results)
+        found = {name: studied.study(evidence, name, tasks) for name in PER_TASK}
+        return {**found, "modality-gap": studied.study(evidence, "modality-gap")}
+
+    @property
+    def study_figures(self) -> list[plots.Plot]:
+        """Figures of the analyses."""
+        return [
+            plots.Plot(name, one.analysis, one.task, one.task, svg)
+            for found in self.studies.values()
+            for one in found
+            for name, svg in one.figures.items()
+        ]
+
+    @cached_property
+    def examples(self) -> list[ExampleRow]:
+        """The same test case by every method."""
+        return example_rows(self.results, self.marks)
+
+    @cached_property
+    def costs(self) -> dict[Key, cost.Cost]:
+        """Cost of each row."""
+        return cost.costs(self.results.records, self.row_of)
 
 
-def _boards(cases: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the leaderboard and the table of targets of the segmentation rows, if any."""
-    if cases.empty:
-        nothing = pd.DataFrame(columns=[*tables.ROW, "target"])
-        return nothing, nothing
-    return tables.leaderboard(cases), tables.target_table(cases)
+def render(
+    report: Report, pictures: Mapping[str, Mapping[str, str]], left_out: Sequence[str] = ()
+) -> str:
+    """Return the page's HTML; every text in it is escaped, every figure is inside.
 
-
-def render(results: Results, report: _Report, left_out: Sequence[str] = ()) -> str:
-    """Return the page's HTML; every text in it is escaped, every figure and picture is inside."""
+    ``pictures``: of each cell and case, where its picture lies below the page's folder.
+    """
     environment = jinja2.Environment(
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
-        loader=jinja2.FunctionLoader(_file),
+        loader=jinja2.PackageLoader("medssl_bench.analysis.leaderboard"),
     )
-    own = sources.own_training(results)
-    script, style = _file("page.js"), _file("page.css")
+    results, marks = report.results, report.marks
+    script = "\n".join(_static(f"{name}.js") for name in MODULES)
+    found_leaks = leaks.leak_values(results.records)
+    modality = subjects.modalities(results.records)
+    own = provenance.own_training(results)
+    blocks = overview.blocks(
+        report.board, report.standings.get(DEFAULT, {}), marks, found_leaks,
+        report.own_protocols, {"modality": modality, "family": subjects.families()},
+        reported.printed_rows(),
+    ) if len(report.board) else []  # fmt: skip
+    shown_targets = targets.target_tables(
+        report.targets, tables.target_order(results.segmented), marks
+    )
+    tasks = sorted({record["cell"]["task"] for record in results.records})
     return environment.get_template("page.html").render(
         script=Markup(script),
-        style=Markup(style),
+        style=Markup(_static("page.css")),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         generated=report.generated.astimezone(UTC),
-        facts=sources.facts(results, report.board, version("medssl-bench")),
-        boards=views.leaderboard_tables(
-            report.board,
-            report.marks,
-            leaks.leak_values(results.records),
-            {digest for found in own.values() for digest in found},
-        ),
+        facts=provenance.facts(results, report.board, version("medssl-bench")),
+        modality=modality,
+        blocks=blocks,
+        overall=overall.overall_table(overall.places(results.segmented), marks)
+        if len(report.board)
+        else None,
         own=list(own),
-        classes=class_views.board_tables(
-            report.classes, report.marks, leaks.leak_values(results.records)
-        ),
+        classes=class_views.board_tables(report.classes, marks, found_leaks),
         leaks=leaks.leak_lines(results.records),
-        targets=views.target_tables(
-            report.targets, tables.target_order(results.segmented), report.marks
-        ),
+        filters=_filters(blocks, modality, tasks, report.classes),
+        definitions_choices=_choices(report),
+        page_data=Markup(datafiles.script_json(_page_data(report, tasks))),
         figures=_figures(report.plots),
-        examples=example_rows(results, report.marks),
-        sources=sources.source_table(results, report.marks),
-        definitions=sources.definitions(results),
+        studies=report.studies,
+        study_svgs={
+            plot.name: Markup(inline(plot.svg, plot.name)) for plot in report.study_figures
+        },
+        pair_tables=pairs.pair_tables(report.boards),
+        cost_tables=cost.cost_tables(report.board, report.costs, results.pretraining_hours, marks),
+        methods=subjects.method_subjects(
+            report.board,
+            report.standings.get(DEFAULT, {}),
+            marks,
+            results.records,
+            report.classes,
+        ),  # fmt: skip
+        tasks=[
+            (
+                task,
+                *subjects.task_facts(task, results.records),
+                shown_targets.get(task, []),
+                [row for row in report.examples if row.task == task],
+            )
+            for task in tasks
+        ],  # fmt: skip
+        printed=reported.printed_tables(),
+        cells=provenance.source_table(results, marks)
+        if len(results.records) <= MOST_LISTED
+        else None,
+        cell_count=len(results.records),
+        definitions=provenance.definitions(results),
         shapes=SHAPES,
         left_out=left_out,
+        pictures=pictures,
     )
+
+
+def _filters(
+    blocks: Sequence[overview.Block],
+    modality: Mapping[str, str],
+    tasks: Sequence[str],
+    classes: pd.DataFrame,
+) -> dict[str, list[str]]:
+    """Return the words of each filter, those with more than one."""
+    rows = [row.data for block in blocks for row in block.table.rows]
+    shots = {block.shots for block in blocks} | set(classes.get("shots", ()))
+    found = {
+        "task": list(tasks),
+        "modality": sorted({modality[task] for task in tasks if modality.get(task)}),
+        "shots": sorted(map(str, shots), key=tables.shots_order),
+        **{
+            name: sorted({row[name] for row in rows if row.get(name)})
+            for name in ("family", "backbone", "profile", "source")
+        },
+    }
+    return {name: words for name, words in found.items() if len(words) > 1}
+
+
+def _choices(report: Report) -> dict[str, Any]:
+    """Return the metrics to switch between."""
+    return {
+        "metrics": [
+            (one.metric, METRIC_WORDS[one.metric][0])
+            for one in report.standings
+            if one.empty == "left out"
+        ]
+    }
+
+
+def _page_data(report: Report, tasks: Sequence[str]) -> dict[str, Any]:
+    """Return what the script needs of every row: its standing under every definition."""
+    definitions = list(report.standings)
+    before = report.standings.get(DEFAULT, {})
+    return {
+        "tasks": {task: datafiles.file_of(task) for task in tasks},
+        "definitions": [
+            {
+                "key": one.key,
+                "metric": one.metric,
+                "empty": one.empty,
+                "label": METRIC_WORDS[one.metric][0],
+                "digits": METRIC_WORDS[one.metric][1],
+                "flips": [
+                    [report.ids[flip.first], report.ids[flip.second]]
+                    for flip in flips(before, report.standings[one])
+                ],
+            }
+            for one in definitions
+        ],
+        "rows": {
+            report.ids[key]: {
+                "task": key[tables.ROW.index("task")],
+                "shots": key[tables.ROW.index("shots")],
+                "label": report.labels[key],
+                "s": [_plain(report.standings[one][key]) for one in definitions],
+            }
+            for key in before
+        },
+    }
+
+
+def _plain(one: Standing) -> list[float | int | str | None]:
+    numbers = [
+        None if value != value else float(f"{value:.7g}")
+        for value in (one.mean, one.low, one.high, one.rank)
+    ]
+    return [*numbers, one.rank_low, one.rank_high, one.tier, one.of, one.unranked]
 
 
 def _as_words(table: pd.DataFrame) -> pd.DataFrame:
@@ -168,11 +403,12 @@ def _title(name: str) -> str:
 def _figures(made: Sequence[plots.Plot]) -> dict[str, list[dict[str, Any]]]:
     kinds: dict[str, list[dict[str, Any]]] = {}
     for plot in made:
-        title = KINDS.get(plot.kind, _title(plot.kind))
         svg = Markup(inline(plot.svg, plot.name))
-        kinds.setdefault(title, []).append({"name": plot.name, "title": plot.title, "svg": svg})
+        kinds.setdefault(plot.kind, []).append(
+            {"name": plot.name, "title": plot.title, "task": plot.task, "svg": svg}
+        )
     return kinds
 
 
-def _file(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+def _static(name: str) -> str:
+    return resources.files(__package__).joinpath("static", name).read_text(encoding="utf-8")

@@ -14,11 +14,13 @@ from medssl_bench.analysis.figures import (
     curve,
     layer_profiles,
     loss_curves,
+    metric_against_hours,
     metric_against_shots,
 )
+from medssl_bench.analysis.leaderboard.cost import Cost
 from medssl_bench.analysis.leaderboard.marks import DASHES, Mark, row_labels
 from medssl_bench.analysis.leaderboard.views import shots_text
-from medssl_bench.analysis.tables import IDENTITY, shots_order
+from medssl_bench.analysis.tables import IDENTITY, ROW, shots_order
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Plot:
     name: str
     kind: str
     title: str
+    task: str
+    """Empty where it is of no one task."""
     svg: str
 
 
@@ -45,7 +49,7 @@ def plot_shots(
             x, y = mine["_x"].to_numpy(float), mine[metric].to_numpy(float)
             lines.append(Line(label, mark, x, y, mine[f"{metric}_sd"].to_numpy(float)))
         svg = metric_against_shots(str(task), shots, lines, word)
-        plots.append(Plot(f"{kind}-{number}", kind, str(task), svg))
+        plots.append(Plot(f"{kind}-{number}", kind, str(task), str(task), svg))
     return plots
 
 
@@ -66,7 +70,8 @@ def plot_convergence(
             run = mine["draw"].astype(str) + "/" + mine["seed"].astype(str)
             lines.append(Line(label, mark, *curve(mine.assign(_run=run), column)))
         title = f"{task}, {shots_text(str(shots))}"
-        plots.append(Plot(f"{column}-{number}", column, title, loss_curves(title, lines, ylabel)))
+        svg = loss_curves(title, lines, ylabel)
+        plots.append(Plot(f"{column}-{number}", column, title, str(task), svg))
     return plots
 
 
@@ -91,7 +96,8 @@ def plot_reuse(similarity: pd.DataFrame, marks: Mapping[str, Mark]) -> list[Plot
         title = f"{task}, {shots_text(str(shots))}"
         if similarity["backbone"].nunique() > 1:
             title += f", {backbone}"
-        plots.append(Plot(f"cka-{number}", "cka", title, layer_profiles(title, lines)))
+        svg = layer_profiles(title, lines)
+        plots.append(Plot(f"cka-{number}", "cka", title, str(task), svg))
     return plots
 
 
@@ -114,7 +120,25 @@ def plot_pretraining(
             for label, mark, mine in _by_identity(rows, marks)
         ]
         svg = loss_curves(str(method), lines, "Pretraining loss")
-        plots.append(Plot(f"pretraining-{number}", "pretraining", str(method), svg))
+        plots.append(Plot(f"pretraining-{number}", "pretraining", str(method), "", svg))
+    return plots
+
+
+def plot_cost(
+    board: pd.DataFrame, costs: Mapping[tuple[str, ...], Cost], marks: Mapping[str, Mark]
+) -> list[Plot]:
+    """One figure per task: mean Dice against the wall time of a cell, a line per row."""
+    plots = []
+    for number, (task, rows) in enumerate(board.groupby("task", sort=True)):
+        hours = [costs[tuple(row)].wall_hours for row in rows[ROW].to_numpy()]
+        lines = []
+        for label, mark, mine in _by_identity(rows.assign(_hours=hours), marks):
+            mine = mine.sort_values("_hours")
+            lines.append(
+                Line(label, mark, mine["_hours"].to_numpy(float), mine["dice"].to_numpy(float))
+            )
+        svg = metric_against_hours(str(task), lines)
+        plots.append(Plot(f"cost-{number}", "cost", str(task), str(task), svg))
     return plots
 
 

@@ -27,7 +27,12 @@ class Slice:
     key: str
     """The cell's key."""
     case: str
-    png: bytes
+    path: Path
+
+    @property
+    def png(self) -> bytes:
+        """Read the picture."""
+        return self.path.read_bytes()
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Results:
     """CKA before against after fine-tuning: one row per cell and pair of layers."""
     attention: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Where heads look: one row per cell, encoder (before, after), layer and head."""
+    pretraining_hours: Mapping[str, float] = field(default_factory=dict)
+    """Wall time of each pretraining, by its key."""
     slices: Sequence[Slice] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     """Cell key -> path of its record below the results folder."""
@@ -75,9 +82,9 @@ def numbers_of(histories: pd.DataFrame, prefix: str) -> list[str]:
 
 
 def read_slices(folders: Mapping[str, Path]) -> list[Slice]:
-    """Read the pictures of each cell from its record's folder, ``slices/<case>.png``."""
+    """Find the pictures of each cell in its record's folder, ``slices/<case>.png``."""
     return [
-        Slice(key, path.stem, path.read_bytes())
+        Slice(key, path.stem, path)
         for key, folder in folders.items()
         for path in sorted((folder / "slices").glob("*.png"))
     ]
@@ -92,11 +99,11 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         records, tables = store.read_all()
-        known = {info["key"] for info in store.pretrainings()}
+        known = {info["key"]: info for info in store.pretrainings()}
         used = {record.cell.pretraining for record in records}
         curves = [
             store.read_pretraining_history(key).assign(pretraining=key)
-            for key in sorted(known & used)
+            for key in sorted(known.keys() & used)
         ]
     left_out = list(dict.fromkeys(str(warning.message) for warning in caught))
     folders = {record.key: store.folder(record.cell) for record in records}
@@ -108,6 +115,9 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         pretraining=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
         similarity=tables["similarity"],
         attention=tables["attention"],
+        pretraining_hours={
+            key: float(info["cost"]["wall_hours"]) for key, info in known.items() if "cost" in info
+        },
         slices=read_slices(folders),
         paths={
             key: (folder.relative_to(root) / "record.json").as_posix()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medssl_bench.analysis.leaderboard.marks import Mark, row_labels, short
-from medssl_bench.analysis.tables import IDENTITY, rows_of
+from medssl_bench.analysis.leaderboard.marks import Mark, short
 
 ONE_RUN = "one run only; a spread needs at least two draws or seeds"
 NO_TARGET = "no target is present in any reference"
@@ -32,6 +31,10 @@ class Value:
     """Why a mean has no spread."""
     bar: tuple[float, float, float] | None = None
     """Interval and mean as shares of the column's width, for a drawn interval."""
+    part: str = ""
+    """What a script may put another definition's value into: ``score``, ``rank`` or ``tier``."""
+    badge: str = ""
+    """A word in front that tells kinds of values apart, as ``reported``."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Row:
     mark: Mark | None
     cells: Sequence[Value]
     best: bool = False
+    data: Mapping[str, str] = field(default_factory=dict)
+    """What filters look at: ``data-`` attributes without that word."""
+    note: str = ""
+    """Small print below the label."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,10 @@ class Table:
     sorted_by: int | None = None
     zero: float = 0.5
     hints: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    """Column to the group that is shown or hidden with it."""
+    notes: Sequence[str] = ()
+    """Lines below the table."""
 
 
 def number(value: float, digits: int, signed: bool = False) -> str:
@@ -72,74 +83,6 @@ def measured(mean: float, spread: float, digits: int, nothing: str = NO_TARGET) 
     return Value(f"{number(mean, digits)} \u00b1 {number(spread, digits)}", mean)
 
 
-LEADERBOARD = [
-    "Method",
-    "Dice",
-    "Gain over scratch",
-    "HD95 (mm)",
-    "Missed",
-    "False",
-    "Runs",
-    "Cases",
-    "Backbone",
-    "Pretraining",
-    "Leaks",
-    "Protocol",
-]
-HINTS = {
-    "Dice": "mean over test cases, seeds and draws, plus or minus the standard deviation over runs",
-    "Gain over scratch": "paired Dice difference with its 95 % interval over draws and test cases",
-    "HD95 (mm)": "95th percentile Hausdorff distance; a missed target counts as the image diagonal",
-    "Missed": "targets in the reference of which nothing was predicted, over all runs",
-    "False": "targets absent from the reference that were predicted nevertheless, over all runs",
-    "Runs": "draws \u00d7 seeds",
-    "Cases": "test cases with at least one target",
-    "Pretraining": "corpus, its scans, voxels of a crop, start of the pretraining's key, its seed",
-    "Leaks": "test cases found in the corpus that was pretrained on",
-    "Protocol": "start of the digest of all settings that decide a result",
-}
-
-
-def leaderboard_tables(
-    board: pd.DataFrame,
-    marks: Mapping[str, Mark],
-    leaks: Mapping[tuple[str, str], Value],
-    own: Collection[str] = (),
-) -> dict[str, list[Table]]:
-    """Return the tables of each task, one for each number of shots.
-
-    ``leaks`` says of (task, pretraining) what of the test set was in the corpus; ``own`` are the
-    protocols of methods that bring a training of their own.
-    """
-    tables: dict[str, list[Table]] = {}
-    groups = board.groupby(["task", "shots"], sort=False)
-    for index, ((task, shots), rows) in enumerate(groups):
-        records = rows_of(rows)
-        low, high = gain_range(rows)
-        table = Table(
-            id=f"board-{index}",
-            caption=f"{task}, {shots_text(str(shots))}",
-            columns=LEADERBOARD,
-            rows=[
-                _leaderboard_row(
-                    one,
-                    marks[one["method"]],
-                    position == 0,
-                    low,
-                    high,
-                    leaks,
-                    one["protocol"] in own,
-                )
-                for position, one in enumerate(records)
-            ],
-            sorted_by=LEADERBOARD.index("Dice"),
-            zero=-low / (high - low),
-            hints=HINTS,
-        )
-        tables.setdefault(str(task), []).append(table)
-    return tables
-
-
 def shots_text(shots: str) -> str:
     """Say the number of shots in words."""
     if shots == "full":
@@ -147,28 +90,6 @@ def shots_text(shots: str) -> str:
     if shots.endswith("%"):
         return f"{shots} of the labelled cases"
     return f"{shots} labelled case{'' if shots == '1' else 's'}"
-
-
-def _leaderboard_row(
-    one: Mapping[str, Any],
-    mark: Mark,
-    best: bool,
-    low: float,
-    high: float,
-    leaks: Mapping[tuple[str, str], Value],
-    own: bool,
-) -> Row:
-    cells = [
-        measured(one["dice"], one["dice_sd"], 3),
-        Value(missing=OWN_TRAINING) if own else gain(one, low, high),
-        measured(one["hd95"], one["hd95_sd"], 1),
-        share(one["misses"], one["present"], NO_TARGET),
-        share(one["false_positives"], one["absent"], "every target is present in every reference"),
-        runs(one),
-        Value(str(int(one["n_cases"])), int(one["n_cases"])),
-        *origin(one, leaks, own),
-    ]
-    return Row(one["method"], mark, cells, best)
 
 
 def runs(one: Mapping[str, Any]) -> Value:
@@ -236,40 +157,3 @@ def gain_range(rows: pd.DataFrame) -> tuple[float, float]:
     known = np.append(ends[np.isfinite(ends)], 0.0)
     margin = max(0.05 * float(np.ptp(known)), 1e-6)
     return float(known.min()) - margin, float(known.max()) + margin
-
-
-def target_tables(
-    targets: pd.DataFrame, order: Mapping[str, Sequence[str]], marks: Mapping[str, Mark]
-) -> dict[str, list[Table]]:
-    """Return the tables of each task: a row per target, a column per leaderboard row."""
-    tables: dict[str, list[Table]] = {}
-    groups = targets.groupby(["task", "shots"], sort=False)
-    for index, ((task, shots), rows) in enumerate(groups):
-        keys = rows_of(rows[IDENTITY].drop_duplicates().sort_values(IDENTITY))
-        keys.sort(key=lambda key: list(marks).index(key["method"]))
-        found = {(row["target"], *(row[name] for name in IDENTITY)): row for row in rows_of(rows)}
-        body = [
-            Row(
-                str(target),
-                None,
-                [
-                    _target_cell(found.get((target, *(key[name] for name in IDENTITY))))
-                    for key in keys
-                ],
-            )
-            for target in order[str(task)]
-        ]
-        columns = ["Target", *row_labels(keys)]
-        caption = f"{task}, {shots_text(str(shots))}"
-        tables.setdefault(str(task), []).append(Table(f"target-{index}", caption, columns, body))
-    return tables
-
-
-def _target_cell(row: Mapping[str, Any] | None) -> Value:
-    if row is None:
-        return Value(missing="not measured for this row")
-    value = measured(row["dice"], row["dice_sd"], 3)
-    if value.missing:
-        return value
-    note = f"{number(row['hd95'], 1)} mm, {int(row['misses'])} of {int(row['present'])} missed"
-    return replace(value, note=note)

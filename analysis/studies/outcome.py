@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,6 +54,10 @@ class Evidence:
         if self.results is None:
             raise BenchError("no results folder was read")
         return self.results
+
+    def asked(self, options: Options) -> Evidence:
+        """Return the same records with other choices; what was scored is kept."""
+        return replace(self, options=options)
 
     def panels(
         self, *, targets: Sequence[str] | None = None, shots: str | None = None
@@ -176,13 +180,17 @@ def _section_text(section: Section) -> str:
         lines.append(f"{NOT_COMPUTABLE}: {section.reason}")
     elif len(section.table):
         shown = section.shown or {str(name): f"{{{name}}}" for name in section.table.columns}
-        rows = [list(shown)]
-        for row in section.table.to_dict("records"):
-            words = {str(name): cell(name, row[name], section.digits) for name in row}
-            reason = str(row.get("reason") or "")
-            rows.append([_fill(template, words, reason) for template in shown.values()])
-        lines.append(columns(rows))
+        body = [filled(section, row) for row in section.table.to_dict("records")]
+        lines.append(columns([list(shown), *body]))
     return "\n".join([*lines, *(f"  {note}" for note in section.notes)])
+
+
+def filled(section: Section, row: Mapping[Any, Any]) -> list[str]:
+    """Return the texts of one row of a section's table, by its heads."""
+    shown = section.shown or {str(name): f"{{{name}}}" for name in section.table.columns}
+    words = {str(name): cell(name, row[name], section.digits) for name in row}
+    reason = str(row.get("reason") or "")
+    return [_fill(template, words, reason) for template in shown.values()]
 
 
 def _fill(template: str, words: Mapping[str, str], reason: str) -> str:

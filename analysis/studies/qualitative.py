@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 
 import numpy as np
@@ -90,8 +89,7 @@ def _figure(rows: list[ExampleRow]) -> Figure:
 
 
 def _picture(example: Example) -> Image.Image:
-    content = base64.b64decode(example.source.partition(",")[2])
-    return Image.open(io.BytesIO(content)).convert("RGB")
+    return Image.open(io.BytesIO(example.picture.png)).convert("RGB")
 
 
 def _show(axes: Axes, tile: Image.Image, title: str) -> None:

@@ -84,11 +84,11 @@ def analyse(evidence: Evidence) -> Outcome:
 
 
 def read_reported() -> pd.DataFrame:
-    """Read the printed results, values as numbers."""
+    """Read the printed results, values as numbers; ``printed`` is their text."""
     path = resources.files("medssl_bench.results").joinpath("reported/reported_results.csv")
     with path.open(encoding="utf-8") as stream:
         table = pd.read_csv(stream, dtype=str, keep_default_na=False)
-    return table.assign(value=table["value"].astype(float))
+    return table.assign(printed=table["value"], value=table["value"].astype(float))
 
 
 def check_statements(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,168 @@
+"""What the page loads on demand: a script for each task with its cells and cases.
+
+A page that is opened from disk may not fetch files, but a script tag may name one. Each file is a
+single call, ``benchData(task, {...})``, of JSON in which no ``<`` stands.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medssl_bench.analysis.leaderboard.pairs import Board, plain
+from medssl_bench.analysis.leaderboard.repeat import command
+from medssl_bench.analysis.leaderboard.results import Results
+from medssl_bench.analysis.leaderboard.standings import Key
+from medssl_bench.digest import digest
+from medssl_bench.record import folder_name
+
+VALUES = ("dice", "hd95")
+STATUS = {"ok": "o", "both_empty": "b", "pred_empty": "m", "ref_empty": "f", "classified": "c"}
+"""How a (case, target) came out: ok, both empty, missed, false."""
+
+
+def file_of(task: str) -> str:
+    """Return the path of a task's file below the page's folder."""
+    return f"data/{folder_name(task)[:60]}-{digest(task)[:6]}.js"
+
+
+def write_data(
+    out: Path,
+    results: Results,
+    rows: Mapping[str, Key],
+    ids: Mapping[Key, str],
+    boards: Sequence[Board],
+    pictures: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Write the file of every task.
+
+    Args:
+        out: The page's folder.
+        results: What was read.
+        rows: Cell key to the leaderboard's row it belongs to.
+        ids: The row's name on the page.
+        boards: Pairs of every board.
+        pictures: Cell key to case to the path of its picture below the page's folder.
+    """
+    (out / "data").mkdir(exist_ok=True)
+    by_task: dict[str, list[Mapping[str, Any]]] = {}
+    for record in results.records:
+        by_task.setdefault(record["cell"]["task"], []).append(record)
+    tables = dict(list(results.cases.groupby("task", sort=False)))
+    for task, records in by_task.items():
+        found = {
+            **_shared(records),
+            **_cells(task, records, tables[task], rows, ids, pictures, results.paths),
+            "boards": [plain(board) for board in boards if board.task == task],
+        }
+        (out / file_of(task)).write_text(
+            f"benchData({script_json(task)}, {script_json(found)});\n", "utf-8"
+        )
+
+
+def script_json(value: Any) -> str:
+    """Return JSON that is safe inside a script: no ``<``, no line separators, no NaN."""
+    text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
+
+
+def _shared(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return settings, splits and library versions, which many cells share, once each."""
+    return {
+        "settings": {_settings_id(one): one["settings"] for one in records},
+        "splits": {one["split"]["digest"]: one["split"] for one in records},
+        "draws": {one["draw"]["digest"]: one["draw"] for one in records},
+        "libraries": {_digest(one["libraries"]): one["libraries"] for one in records},
+        "definitions": {_digest(one["definitions"]): one["definitions"] for one in records},
+    }
+
+
+def _settings_id(record: Mapping[str, Any]) -> str:
+    return f"{record['cell']['protocol'][:12]}-{record['cell']['pretraining'][:12]}"
+
+
+def _digest(value: Any) -> str:
+    return digest(value)[:12]
+
+
+def _cells(
+    task: str,
+    records: Sequence[Mapping[str, Any]],
+    table: pd.DataFrame,
+    rows: Mapping[str, Key],
+    ids: Mapping[Key, str],
+    pictures: Mapping[str, Mapping[str, str]],
+    paths: Mapping[str, str],
+) -> dict[str, Any]:
+    cases = list(dict.fromkeys(table["case"].astype(str)))
+    targets = list(dict.fromkeys(table["target"].astype(str)))
+    place = {case: index for index, case in enumerate(cases)}
+    column = {target: index for index, target in enumerate(targets)}
+    spots = table["case"].astype(str).map(place).to_numpy(int) * len(targets) + table[
+        "target"
+    ].astype(str).map(column).to_numpy(int)
+    letters = table["status"].map(STATUS).to_numpy(str)
+    values = {name: table[name].to_numpy(float) for name in VALUES if name in table}
+    if "hd95" in values and "diagonal_mm" in table:
+        missed = (table["status"] == "pred_empty").to_numpy()
+        values["hd95"] = np.where(missed, table["diagonal_mm"].to_numpy(float), values["hd95"])
+    indices = table.groupby("key", sort=False).indices
+    cells = []
+    for record in records:
+        mine = indices.get(record["key"], np.empty(0, int))
+        size = len(cases) * len(targets)
+        status = np.full(size, "-")
+        status[spots[mine]] = letters[mine]
+        arrays = {}
+        for name, column_values in values.items():
+            dense = np.full(size, np.nan)
+            dense[spots[mine]] = column_values[mine]
+            arrays[name] = [float(f"{one:.5g}") if np.isfinite(one) else None for one in dense]
+        cells.append({
+            **_cell(record, paths),
+            "row": ids.get(rows.get(record["key"], ()), ""),
+            "status": "".join(status),
+            **arrays,
+            "pictures": dict(pictures.get(record["key"], {})),
+        })  # fmt: skip
+    return {"cases": cases, "targets": targets, "cells": cells}
+
+
+def _cell(record: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
+    cell, machine, cost = record["cell"], record["machine"], record["cost"]
+    return {
+        "key": record["key"],
+        "method": cell["method"],
+        "backbone": cell["backbone"],
+        "shots": cell["shots"],
+        "draw": cell["draw"],
+        "seed": cell["seed"],
+        "protocol": cell["protocol"],
+        "pretraining": cell["pretraining"],
+        "corpus": record["corpus"],
+        "profile": record["profile"],
+        "record": paths.get(record["key"], ""),
+        "digests": record["digests"],
+        "leaks": record["leaks"],
+        "split": record["split"]["digest"],
+        "drawn": record["draw"]["digest"],
+        "git": record["git"],
+        "device": machine["device"],
+        "precision": machine["precision"],
+        "threads": machine["threads"],
+        "wall_hours": float(f"{cost['wall_hours']:.4g}"),
+        "finished": record["finished"],
+        "resumed": record["resumed"],
+        "versions": record["versions"],
+        "settings": _settings_id(record),
+        "libraries": _digest(record["libraries"]),
+        "definitions": _digest(record["definitions"]),
+        "command": command(record),
+    }

@@ -1,0 +1,115 @@
+"""One ranking over all tasks and shots, with what resampling leaves of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
+from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number
+from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_means
+from medssl_bench.analysis.statistics.panel import Panel, panels
+from medssl_bench.analysis.statistics.ranks import ranks_of
+from medssl_bench.analysis.tables import IDENTITY
+
+ACROSS = [name for name in IDENTITY if name != "protocol"]
+"""What a method keeps from task to task; the protocol names the task."""
+RESAMPLES = 2_000
+COLUMNS = ["Method", "Mean rank", "95 % by resampling", "First in", "Boards", "Backbone", "Corpus"]
+HINTS = {
+    "Mean rank": "mean over all boards (task and shots) of the rank by mean Dice; 1 is best",
+    "95 % by resampling": "draws, seeds and test cases of each board drawn anew, ranks taken anew",
+    "First in": "boards on which it has the best mean",
+    "Boards": "boards it was ranked on, of those of its backbone and profile",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A method's place over all boards of its backbone and profile."""
+
+    identity: Mapping[str, str]
+    mean: float
+    low: float
+    high: float
+    first: int
+    boards: int
+    of: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was ranked on every board; only then its mean rank is comparable."""
+        return self.boards == self.of
+
+
+def places(cases: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> list[Place]:
+    """Return the place of every method, best first, those that lack a board last.
+
+    A method that lacks a board is not ranked: the mean of fewer ranks says something else.
+    """
+    groups: dict[tuple[str, str], list[Panel]] = {}
+    for panel in panels(cases):
+        if len(panel.methods) > 1:
+            one = panel.identities[0]
+            groups.setdefault((one["backbone"], one["profile"]), []).append(panel)
+    found = []
+    for number_of_group, group in enumerate(groups.values()):
+        keys = Counter(_across(one) for panel in group for one in panel.identities)
+        complete = [key for key, count in keys.items() if count == len(group)]
+        ranks, samples = [], []
+        for place, panel in enumerate(group):
+            order = [_across(one) for one in panel.identities]
+            chosen = [order.index(key) for key in complete]
+            if len(chosen) < 2:
+                break
+            values = panel.values[chosen]
+            ranks.append(ranks_of(panel.means[None, chosen])[0])
+            drawn = resampled_means(values, resamples, seed + 1000 * number_of_group + place)
+            samples.append(ranks_of(drawn))
+        else:
+            means = np.mean(ranks, axis=0)
+            low, high = percentile_interval(np.mean(samples, axis=0))
+            first = (np.array(ranks) == np.min(ranks, axis=1, keepdims=True)).sum(axis=0)
+            found += [
+                Place(
+                    dict(zip(ACROSS, key, strict=True)), float(means[i]), float(low[i]),
+                    float(high[i]), int(first[i]), len(group), len(group),
+                )
+                for i, key in enumerate(complete)
+            ]  # fmt: skip
+        found += [
+            Place(dict(zip(ACROSS, key, strict=True)), *[np.nan] * 3, 0, count, len(group))
+            for key, count in keys.items()
+            if count < len(group)
+        ]
+    return sorted(found, key=lambda one: (not one.complete, one.mean, one.identity["method"]))
+
+
+def _across(identity: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(identity[name] for name in ACROSS)
+
+
+def overall_table(found: Sequence[Place], marks: Mapping[str, Mark]) -> Table | None:
+    """Write the places as a table; None where no two methods share a board."""
+    if not found:
+        return None
+    labels = row_labels([{**dict.fromkeys(IDENTITY, ""), **one.identity} for one in found])
+    rows = []
+    for label, one in zip(labels, found, strict=True):
+        lacking = Value(missing=f"not ranked: it has only {one.boards} of {one.of} boards")
+        interval = f"{number(one.low, 2)}\u2013{number(one.high, 2)}"
+        cells = [
+            Value(number(one.mean, 2), one.mean) if one.complete else lacking,
+            Value(interval, one.low) if one.complete else lacking,
+            Value(f"{one.first} of {one.of}", one.first) if one.complete else lacking,
+            Value(f"{one.boards} of {one.of}", one.boards),
+            Value(one.identity["backbone"], one.identity["backbone"]),
+            Value(one.identity["corpus"]) if one.identity["corpus"] else Value(missing="none"),
+        ]
+        rows.append(Row(label, marks[one.identity["method"]], cells))
+    caption = "Overall, all tasks and shots"
+    return Table("overall", caption, COLUMNS, rows, COLUMNS.index("Mean rank"), hints=HINTS)

@@ -1,0 +1,176 @@
+"""Every pair of methods: is the difference real, how large is it, on how many cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medssl_bench.analysis.leaderboard.overview import row_id
+from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number, shots_text
+from medssl_bench.analysis.statistics.panel import Panel, panels
+from medssl_bench.analysis.studies import retraining, significance
+from medssl_bench.analysis.studies.outcome import Options, cell
+from medssl_bench.analysis.tables import ROW
+
+RETRAINING = "draw \u00d7 case test: would training again differ too?"
+CHECKPOINTS = "Wilcoxon by case: do these checkpoints differ? (one draw)"
+COLUMNS = ["First", "Second", "Difference", "p", "Adjusted p", "Wins", "Ties", "Losses", "Effect"]
+HINTS = {
+    "Difference": "mean Dice of the first minus the second, with its 95 % interval",
+    "Adjusted p": "by Holm, over all pairs of this table",
+    "Wins": "test cases on which the first is better, draws and seeds averaged",
+    "Effect": "paired rank-biserial: 1 where the first is better on every case, \u22121 on none",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two rows of the leaderboard, compared on the same draws, seeds and cases."""
+
+    first: str
+    second: str
+    first_id: str
+    second_id: str
+    mean: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    wins: int
+    ties: int
+    losses: int
+    effect: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Board:
+    """All pairs of one task, shots and protocol."""
+
+    task: str
+    shots: str
+    protocol: str
+    test: str
+    pairs: Sequence[Pair]
+    left_out: Sequence[str]
+
+
+def compare_all(cases: pd.DataFrame) -> list[Board]:
+    """Compare every pair of every board by the test that ``bench analyze`` takes there."""
+    return [_board(panel) for panel in panels(cases) if len(panel.methods) > 1]
+
+
+def _board(panel: Panel) -> Board:
+    panel = panel.best_first()
+    several = len(panel.draws) > 1
+    options = Options()
+    table = (retraining if several else significance).compare_pairs(panel, options)
+    ids = [
+        row_id(tuple({**one, "task": panel.task, "shots": panel.shots}[name] for name in ROW))
+        for one in panel.identities
+    ]
+    found = []
+    means = panel.case_means
+    for (first, second), row in zip(panel.pairs, table.to_dict("records"), strict=True):
+        difference = means[first] - means[second]
+        low, high = (
+            (row["low"], row["high"]) if several else (row["median_low"], row["median_high"])
+        )
+        found.append(
+            Pair(
+                panel.methods[first], panel.methods[second], ids[first], ids[second],
+                row["mean"] if several else row["median"], low, high, row["p"], row["p_adjusted"],
+                int((difference > 0).sum()), int((difference == 0).sum()),
+                int((difference < 0).sum()), _effect(difference), str(row["reason"]),
+            )
+        )  # fmt: skip
+    return Board(
+        panel.task, panel.shots, panel.protocol, RETRAINING if several else CHECKPOINTS, found,
+        panel.left_out,
+    )  # fmt: skip
+
+
+def _effect(difference: np.ndarray) -> float:
+    from medssl_bench.analysis.statistics.paired import rank_biserial
+
+    return float(rank_biserial(difference[None])[0])
+
+
+def pair_tables(boards: Sequence[Board]) -> list[tuple[Board, Table]]:
+    """Write each board's pairs as a table."""
+    return [(board, _table(index, board)) for index, board in enumerate(boards)]
+
+
+def _table(index: int, board: Board) -> Table:
+    columns = list(COLUMNS)
+    hints = dict(HINTS)
+    if board.test == CHECKPOINTS:
+        columns[2] = "Median difference"
+        hints["Median difference"] = (
+            "median over cases of the first minus the second, with its distribution-free 95 %"
+            " interval"
+        )
+    rows = [
+        Row(
+            one.first,
+            None,
+            [
+                Value(one.second, one.second),
+                _difference(one),
+                Value(cell("p", one.p, 3), one.p) if one.p == one.p else _missing(one),
+                Value(cell("p", one.p_adjusted, 3), one.p_adjusted)
+                if one.p_adjusted == one.p_adjusted
+                else _missing(one),
+                *(Value(str(count), count) for count in (one.wins, one.ties, one.losses)),
+                Value(number(one.effect, 2, signed=True), one.effect)
+                if one.effect == one.effect
+                else _missing(one),
+            ],
+        )
+        for one in board.pairs
+    ]
+    caption = f"{board.task}, {shots_text(board.shots)}, {board.protocol}"
+    notes = [board.test, *(f"left out: {line}" for line in board.left_out)]
+    return Table(f"pairs-{index}", caption, columns, rows, hints=hints, notes=notes)
+
+
+def _difference(one: Pair) -> Value:
+    text = number(one.mean, 3, signed=True)
+    if one.low == one.low and one.high == one.high:
+        text += f" [{number(one.low, 3, signed=True)}, {number(one.high, 3, signed=True)}]"
+    return Value(text, one.mean)
+
+
+def _missing(one: Pair) -> Value:
+    return Value(missing=one.reason or "not computable")
+
+
+def plain(board: Board) -> dict[str, Any]:
+    """Return a board for the page's script."""
+    return {
+        "shots": board.shots,
+        "protocol": board.protocol,
+        "test": board.test,
+        "pairs": [_plain(one) for one in board.pairs],
+    }
+
+
+def _plain(one: Pair) -> Mapping[str, Any]:
+    numbers = {
+        name: None if value != value else float(f"{value:.6g}")
+        for name, value in vars(one).items()
+        if isinstance(value, float)
+    }
+    return {
+        "a": one.first_id,
+        "b": one.second_id,
+        **numbers,
+        "wins": one.wins,
+        "ties": one.ties,
+        "losses": one.losses,
+        "reason": one.reason,
+    }

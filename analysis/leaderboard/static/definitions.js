@@ -1,0 +1,94 @@
+// Another metric, or another rule for targets that the reference lacks: the same rows, ranked anew.
+// All numbers were computed by `bench report`; the script only puts them in place.
+
+const SCORED = Array.from(document.querySelectorAll("tr[data-row]"), (row) => ({
+  row,
+  id: row.dataset.row,
+  parts: Object.fromEntries(Array.from(row.querySelectorAll("[data-part]"), (cell) => [
+    cell.dataset.part, { cell, html: cell.innerHTML, name: cell.className, value: cell.dataset.value },
+  ])),
+}));
+const SCORE_HEADS = Array.from(document.querySelectorAll(".board table"), (table) => table.tHead.rows[0].cells[1]);
+let shownDefinition = 0;
+
+function definitionIndex() {
+  const found = PAGE.definitions.findIndex((one) =>
+    one.metric === (state.metric ?? "dice") && one.empty === (state.empty ?? "left out"));
+  return Math.max(found, 0);
+}
+
+function restore({ cell, html, name, value }) {
+  cell.innerHTML = html; // what the page itself was written with
+  cell.className = name;
+  if (value === undefined) delete cell.dataset.value;
+  else cell.dataset.value = value;
+}
+
+function put(part, text, value, reason, extra) {
+  const { cell } = part;
+  cell.replaceChildren();
+  cell.className = text === null ? "missing" : "";
+  if (text === null) {
+    delete cell.dataset.value;
+    cell.append(
+      element("span", { "aria-hidden": "true", title: reason }, "\u2014"),
+      element("span", { class: "unseen" }, `missing: ${reason}`));
+    return;
+  }
+  cell.dataset.value = value;
+  cell.append(element("span", { class: "text" }, text));
+  if (extra) cell.append(" ", extra);
+}
+
+function moved(before, after) {
+  if (before === null || after === null || before === after) return null;
+  const up = after < before;
+  const steps = Math.abs(before - after);
+  return element("span", { class: up ? "moved up" : "moved down" },
+    element("span", { "aria-hidden": "true" }, `${up ? "\u25b2" : "\u25bc"}${steps}`),
+    element("span", { class: "unseen" }, `${up ? "up" : "down"} ${steps} from Dice`));
+}
+
+function showDefinition() {
+  const index = definitionIndex();
+  if (index === shownDefinition) return;
+  shownDefinition = index;
+  const definition = PAGE.definitions[index];
+  for (const { id, parts } of SCORED) {
+    if (index === 0) {
+      Object.values(parts).forEach(restore);
+      continue;
+    }
+    const [mean, low, high, rank, rankLow, rankHigh, tier, of, unranked] = PAGE.rows[id].s[index];
+    const digits = definition.digits;
+    const limits = low === null ? "" : ` [${written(low, digits)}, ${written(high, digits)}]`;
+    put(parts.score, mean === null ? null : written(mean, digits) + limits, mean, "no target is present in any reference");
+    put(parts.rank, of ? `${rank} (${rankLow}\u2013${rankHigh} of ${of})` : null, rank, unranked,
+      of ? moved(PAGE.rows[id].s[0][3], rank) : null);
+    put(parts.tier, of ? String(tier) : null, tier, unranked);
+  }
+  for (const head of SCORE_HEADS) {
+    (head.querySelector("button") ?? head).textContent = index ? definition.label : "Dice";
+    const table = head.closest("table");
+    sortTable(table, 1, definition.metric.startsWith("hd95") ? "ascending" : "descending");
+  }
+  showFlips(definition, index);
+}
+
+function showFlips(definition, index) {
+  const box = document.getElementById("flips");
+  box.hidden = index === 0;
+  if (index === 0) return;
+  const rule = definition.empty === "counted" ? ", targets that the reference lacks counted" : "";
+  const count = definition.flips.length;
+  box.replaceChildren(
+    `Ranked by ${definition.label}${rule}: ${count} pair${count === 1 ? "" : "s"} of methods change order against Dice.`);
+  if (!count) return;
+  const list = element("ul");
+  for (const [first, second] of definition.flips.slice(0, 12)) {
+    const one = PAGE.rows[first];
+    list.append(element("li", {}, `${one.task}, shots ${one.shots}: ${one.label} and ${PAGE.rows[second].label}`));
+  }
+  if (count > 12) list.append(element("li", {}, `and ${count - 12} more`));
+  box.append(list);
+}

@@ -1,0 +1,44 @@
+// One view at a time; without JavaScript, and printed, all stand below one another.
+
+function showView() {
+  for (const section of document.querySelectorAll("section.view")) {
+    section.classList.toggle("current", section.id === state.view);
+  }
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#${state.view}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+function showState() {
+  showView();
+  showFilters();
+  showDefinition();
+  showSorts();
+  if (state.view === "compare") showComparison();
+  if (state.view === "provenance") showCells();
+}
+
+document.querySelector("nav").addEventListener("click", (event) => {
+  const link = event.target.closest("a");
+  if (!link) return;
+  event.preventDefault();
+  choose({ view: link.hash.slice(1) }, true);
+  window.scrollTo(0, 0);
+});
+
+window.addEventListener("hashchange", () => {
+  state = readAddress();
+  showState();
+});
+window.addEventListener("popstate", () => {
+  state = readAddress();
+  showState();
+});
+
+document.body.classList.add("scripted");
+controls.hidden = false;
+document.querySelectorAll("table.sortable").forEach(prepareTable);
+state = readAddress();
+showState();
+document.body.dataset.ready = "yes";

@@ -1,0 +1,62 @@
+"use strict";
+
+// What a reader chose is in the address, so that a link reproduces the view.
+
+const PAGE = JSON.parse(document.getElementById("page-data").textContent);
+const FILTERS = ["task", "modality", "shots", "family", "backbone", "profile", "source"];
+const DEFAULTS = { view: "overview", metric: "dice", empty: "left out", by: "dice" };
+const VIEWS = Array.from(document.querySelectorAll("section.view"), (section) => section.id);
+
+let state = {};
+
+function readAddress() {
+  const text = location.hash.slice(1);
+  const found = { ...DEFAULTS };
+  if (text && !text.includes("=")) {
+    found.view = decodeURIComponent(text);
+  } else {
+    for (const [name, value] of new URLSearchParams(text)) found[name] = value;
+  }
+  // Links inside a view, such as to the tables, belong to the view they are in.
+  const target = VIEWS.includes(found.view) ? null : document.getElementById(found.view);
+  if (target) found.view = target.closest("section.view")?.id ?? DEFAULTS.view;
+  if (!VIEWS.includes(found.view)) found.view = DEFAULTS.view;
+  return found;
+}
+
+function addressOf(chosen) {
+  const words = new URLSearchParams();
+  for (const [name, value] of Object.entries(chosen)) {
+    if (value && value !== DEFAULTS[name]) words.set(name, value);
+  }
+  const text = words.toString();
+  return text ? `#${text}` : `#${chosen.view}`;
+}
+
+function choose(changes, push = false) {
+  state = { ...state, ...changes };
+  for (const name of Object.keys(state)) if (!state[name]) delete state[name];
+  const address = addressOf(state);
+  if (push) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
+  showState();
+}
+
+function say(text) {
+  document.getElementById("status").textContent = text;
+}
+
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === true) made.setAttribute(key, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+function written(value, digits, signed = false) {
+  const sign = signed && value > 0 ? "+" : "";
+  return (sign + value.toFixed(digits)).replace("-", "\u2212");
+}

@@ -1,0 +1,192 @@
+// Tables are sorted and exported in the browser; without JavaScript they stand as written.
+// Pattern: W3C ARIA Authoring Practices, sortable table.
+
+const LABELS = new Intl.Collator("en", { numeric: true });
+
+function sortKey(row, column) {
+  const cell = row.cells[column];
+  if (cell.matches("td.missing")) return null;
+  const value = cell.dataset.value ?? cellText(cell);
+  const number = Number(value);
+  return value !== "" && Number.isFinite(number) ? number : value;
+}
+
+function compareKeys(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  return LABELS.compare(String(a), String(b));
+}
+
+function sortTable(table, column, direction) {
+  const sign = direction === "ascending" ? 1 : -1;
+  const body = table.tBodies[0];
+  const rows = Array.from(body.rows, (row) => ({ row, key: sortKey(row, column) }));
+  // Missing values stay last whichever way the column is sorted.
+  rows.sort((a, b) => {
+    if (a.key === null || b.key === null) return (a.key === null) - (b.key === null);
+    return sign * compareKeys(a.key, b.key);
+  });
+  body.append(...rows.map(({ row }) => row));
+  for (const header of table.tHead.rows[0].cells) header.removeAttribute("aria-sort");
+  table.tHead.rows[0].cells[column].setAttribute("aria-sort", direction);
+}
+
+function firstDirection(table, column) {
+  const numbers = Array.from(table.tBodies[0].rows, (row) => sortKey(row, column));
+  return numbers.some((key) => typeof key === "number") ? "descending" : "ascending";
+}
+
+function makeSortable(table) {
+  Array.from(table.tHead.rows[0].cells).forEach((header, column) => {
+    const button = element("button", { type: "button" }, ...header.childNodes);
+    header.append(button);
+    button.addEventListener("click", () => {
+      const now = header.getAttribute("aria-sort");
+      const other = now === "ascending" ? "descending" : "ascending";
+      const direction = now ? other : firstDirection(table, column);
+      sortTable(table, column, direction);
+      if (table.caption.id) rememberSort(table.caption.id, column, direction);
+    });
+  });
+}
+
+function rememberSort(id, column, direction) {
+  const others = (state.sort ?? "").split(" ").filter((one) => one && one.split(".")[0] !== id);
+  choose({ sort: [...others, `${id}.${column}.${direction[0]}`].join(" ") });
+}
+
+function showSorts() {
+  for (const one of (state.sort ?? "").split(" ").filter(Boolean)) {
+    const [id, column, letter] = one.split(".");
+    const table = document.getElementById(id)?.closest("table.sortable");
+    const direction = letter === "a" ? "ascending" : "descending";
+    const header = table?.tHead.rows[0].cells[Number(column)];
+    if (header && header.getAttribute("aria-sort") !== direction) {
+      sortTable(table, Number(column), direction);
+    }
+  }
+}
+
+// Export: what is shown, in the order in which it is shown.
+
+function cellText(cell) {
+  const part = cell.querySelector(":scope > .text");
+  if (part) return part.textContent.trim();
+  const copy = cell.cloneNode(true);
+  copy.querySelectorAll("svg, small, .unseen, .missing").forEach((one) => one.remove());
+  return copy.textContent.trim();
+}
+
+function isShown(cell) {
+  return !cell.hidden && getComputedStyle(cell).display !== "none";
+}
+
+function tableShown(table) {
+  const heads = Array.from(table.tHead.rows[0].cells);
+  const columns = heads.map((_, index) => index).filter((index) => isShown(heads[index]));
+  const rows = Array.from(table.tBodies[0].rows).filter((row) => !row.hidden);
+  return {
+    caption: table.caption.textContent.trim(),
+    columns: columns.map((index) => heads[index].textContent.trim()),
+    rows: rows.map((row) => columns.map((index) => {
+      const cell = row.cells[index];
+      if (cell.matches(".missing")) {
+        const reason = cell.querySelector(".unseen")?.textContent ?? "";
+        return { text: "", missing: reason.replace(/^missing: /, "") };
+      }
+      const value = Number(cell.dataset.value ?? NaN);
+      return { text: cellText(cell), value: Number.isFinite(value) ? value : undefined };
+    })),
+  };
+}
+
+function asCsv(shown) {
+  // A leading = + - @ would be run as a formula by a spreadsheet.
+  const safe = (text) => (/^[=+@\t]|^-\D/.test(text) ? `'${text}` : text);
+  const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const lines = [shown.columns, ...shown.rows.map((row) => row.map((cell) => cell.text))];
+  return lines.map((line) => line.map((text) => quote(safe(text))).join(",")).join("\n") + "\n";
+}
+
+function asJson(shown) {
+  const rows = shown.rows.map((row) =>
+    Object.fromEntries(row.map((cell, index) => [shown.columns[index], cell])));
+  return JSON.stringify({ caption: shown.caption, view: location.hash, rows }, null, 1) + "\n";
+}
+
+function asMarkdown(shown) {
+  const safe = (text) => text.replace(/[\\|<>&*_`[\]]/g, (letter) => `\\${letter}`) || "\u2014";
+  const line = (texts) => `| ${texts.join(" | ")} |`;
+  return [
+    line(shown.columns.map(safe)),
+    line(shown.columns.map((_, index) => (index ? "---:" : ":---"))),
+    ...shown.rows.map((row) => line(row.map((cell) => safe(cell.text)))),
+  ].join("\n") + "\n";
+}
+
+const LATEX = {
+  "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", $: "\\$", "#": "\\#", _: "\\_",
+  "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+  "\u2212": "$-$", "\u00b1": "$\\pm$", "\u00d7": "$\\times$", "\u2013": "--", "\u2014": "---",
+};
+
+function asLatex(shown) {
+  const safe = (text) => text.replace(/[\\&%$#_{}~^\u2212\u00b1\u00d7\u2013\u2014]/g, (l) => LATEX[l]);
+  const line = (texts) => `${texts.join(" & ")} \\\\`;
+  return [
+    "% needs \\usepackage{booktabs}",
+    `% ${shown.caption.replace(/\s+/g, " ")}`,
+    `\\begin{tabular}{l${"r".repeat(shown.columns.length - 1)}}`,
+    "\\toprule",
+    line(shown.columns.map(safe)),
+    "\\midrule",
+    ...shown.rows.map((row) => line(row.map((cell) => safe(cell.text) || "---"))),
+    "\\bottomrule",
+    "\\end{tabular}",
+  ].join("\n") + "\n";
+}
+
+function download(name, text, type) {
+  const address = URL.createObjectURL(new Blob([text], { type }));
+  const link = element("a", { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+}
+
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = element("textarea", { class: "unseen" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  say(`${what} copied`);
+}
+
+function fileName(table) {
+  return (table.caption.textContent.trim().replace(/[^A-Za-z0-9._-]+/g, "-").slice(0, 60) || "table");
+}
+
+function addExports(table) {
+  const tools = element("div", { class: "tools", role: "group", "aria-label": `Export ${table.caption.textContent.trim()}` });
+  const offer = (word, action) => {
+    const button = element("button", { type: "button" }, word);
+    button.addEventListener("click", action);
+    tools.append(button);
+  };
+  offer("CSV", () => download(`${fileName(table)}.csv`, asCsv(tableShown(table)), "text/csv"));
+  offer("JSON", () => download(`${fileName(table)}.json`, asJson(tableShown(table)), "application/json"));
+  offer("Copy LaTeX", () => copy(asLatex(tableShown(table)), "LaTeX"));
+  offer("Copy Markdown", () => copy(asMarkdown(tableShown(table)), "Markdown"));
+  (table.closest(".scroll") ?? table).after(tools);
+}
+
+function prepareTable(table) {
+  makeSortable(table);
+  addExports(table);
+}
