@@ -20,7 +20,9 @@ RETRAINING = "draw \u00d7 case test: would training again differ too?"
 CHECKPOINTS = "Wilcoxon by case: do these checkpoints differ? (one draw)"
 COLUMNS = ["First", "Second", "Difference", "p", "Adjusted p", "Wins", "Ties", "Losses", "Effect"]
 HINTS = {
-    "Difference": "mean Dice of the first minus the second, with its 95 % interval",
+    "Mean difference": "mean Dice of the first minus the second, with its 95 % interval",
+    "Median difference": "median over cases of the first minus the second, with its"
+    " distribution-free 95 % interval",
     "Adjusted p": "by Holm, over all pairs of this table",
     "Wins": "test cases on which the first is better, draws and seeds averaged",
     "Effect": "paired rank-biserial: 1 where the first is better on every case, \u22121 on none",
@@ -55,6 +57,8 @@ class Board:
     shots: str
     protocol: str
     test: str
+    statistic: str
+    """What the differences are: of means, or the median over cases."""
     pairs: Sequence[Pair]
     left_out: Sequence[str]
 
@@ -89,8 +93,8 @@ def _board(panel: Panel) -> Board:
             )
         )  # fmt: skip
     return Board(
-        panel.task, panel.shots, panel.protocol, RETRAINING if several else CHECKPOINTS, found,
-        panel.left_out,
+        panel.task, panel.shots, panel.protocol, RETRAINING if several else CHECKPOINTS,
+        "Mean difference" if several else "Median difference", found, panel.left_out,
     )  # fmt: skip
 
 
@@ -106,14 +110,7 @@ def pair_tables(boards: Sequence[Board]) -> list[tuple[Board, Table]]:
 
 
 def _table(index: int, board: Board) -> Table:
-    columns = list(COLUMNS)
-    hints = dict(HINTS)
-    if board.test == CHECKPOINTS:
-        columns[2] = "Median difference"
-        hints["Median difference"] = (
-            "median over cases of the first minus the second, with its distribution-free 95 %"
-            " interval"
-        )
+    columns = [board.statistic if name == "Difference" else name for name in COLUMNS]
     rows = [
         Row(
             one.first,
@@ -135,7 +132,7 @@ def _table(index: int, board: Board) -> Table:
     ]
     caption = f"{board.task}, {shots_text(board.shots)}, {board.protocol}"
     notes = [board.test, *(f"left out: {line}" for line in board.left_out)]
-    return Table(f"pairs-{index}", caption, columns, rows, hints=hints, notes=notes)
+    return Table(f"pairs-{index}", caption, columns, rows, hints=HINTS, notes=notes)
 
 
 def _difference(one: Pair) -> Value:
@@ -155,6 +152,7 @@ def plain(board: Board) -> dict[str, Any]:
         "shots": board.shots,
         "protocol": board.protocol,
         "test": board.test,
+        "statistic": board.statistic,
         "pairs": [_plain(one) for one in board.pairs],
     }
 

@@ -67,8 +67,8 @@ function verdict(found, first, second, names, points, metric, digits) {
     [`Mean of ${names[1]}`, written(mean(points.map((p) => p.x)), digits)],
     ["Test cases", String(points.length)],
     [`${names[0]} better, equal, worse`, [
-      gaps.filter(better).length, gaps.filter((gap) => gap === 0).length,
-      gaps.filter((gap) => gap !== 0 && !better(gap)).length,
+      gaps.filter((gap) => Math.abs(gap) > 1e-9 && better(gap)).length, gaps.filter((gap) => Math.abs(gap) <= 1e-9).length,
+      gaps.filter((gap) => Math.abs(gap) > 1e-9 && !better(gap)).length,
     ].join(", ")],
   ];
   const list = element("dl", { class: "facts" });
@@ -78,7 +78,7 @@ function verdict(found, first, second, names, points, metric, digits) {
     const ends = pair.low === null ? "" :
       ` [${[sign * pair.low, sign * pair.high].sort((x, y) => x - y).map((end) => written(end, 3, true)).join(", ")}]`;
     facts.push(
-      ["Difference, 95 %", written(sign * pair.mean, 3, true) + ends],
+      [`${board.statistic}, 95 %`, written(sign * pair.mean, 3, true) + ends],
       ["p, adjusted", pair.p === null ? `not computable: ${pair.reason}` : `${shortP(pair.p)}, ${shortP(pair.p_adjusted)}`],
       ["Effect (rank-biserial)", pair.effect === null ? "not computable" : written(sign * pair.effect, 2, true)],
       ["Test", board.test]);

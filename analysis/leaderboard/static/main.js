@@ -37,8 +37,10 @@ window.addEventListener("popstate", () => {
 });
 
 document.body.classList.add("scripted");
+if ("scrollRestoration" in history) history.scrollRestoration = "manual";
 controls.hidden = false;
 document.querySelectorAll("table.sortable").forEach(prepareTable);
 state = readAddress();
 showState();
+window.scrollTo(0, 0);
 document.body.dataset.ready = "yes";
