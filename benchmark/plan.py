@@ -366,6 +366,7 @@ def _find_task(
 ) -> tuple[PlannedTask, list[str]]:
     cases, source, notes = find_cases(task, data, splits)
     notes += [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
+    notes += task.absent(data_folder(task.name, data)).values()
     split = split_digest(
         [case.id for case in cases if case.pool == "train"],
         [case.id for case in cases if case.pool == "test"],

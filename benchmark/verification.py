@@ -84,9 +84,13 @@ def look_at(case: Case, task: Task | Corpus) -> Look:
     findings: list[Finding] = []
     prints: dict[str, str] = {}
 
+    told: set[str] = set()
+
     def note(level: str, source: Source, message: str) -> None:
-        text = message.replace(f"{name_of(source)}: ", "", 1)
-        findings.append(Finding(level, case.id, name_of(source), text))  # type: ignore[arg-type]
+        if message not in told:  # a label's reader also meets the faults of its scan
+            text = message.replace(f"{name_of(source)}: ", "", 1)
+            findings.append(Finding(level, case.id, name_of(source), text))  # type: ignore[arg-type]
+        told.add(message)
 
     for channel, source in case.images.items():
         try:
