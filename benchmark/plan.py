@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -338,7 +339,8 @@ def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
     base = data.get("")
     if base is None:
         return None
-    return base / name if (base / name).is_dir() else base
+    inside = base / name
+    return inside if os.path.isdir(inside) else base  # noqa: PTH112 - of a closed folder, False
 
 
 def find_cases(

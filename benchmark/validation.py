@@ -60,6 +60,52 @@ def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
         return [finding for findings in found for finding in findings]
 
 
+def doubts_of(case: Case, cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
+    """Return what makes one doubt a case whose files can be read.
+
+    That is what its headers warn of, and a label or image whose bytes are those of another case.
+    """
+    from medssl_bench.data.reading import FileSource
+
+    found = [one for one in check_cases([case], task) if one.level == "warning"]
+    for part, source in (*case.images.items(), ("label", case.label)):
+        if not isinstance(source, FileSource) or not source.path.is_file():
+            continue
+        size = source.path.stat().st_size
+        for other in cases:
+            twin = other.label if part == "label" else other.images.get(part)
+            if other.id == case.id or not isinstance(twin, FileSource):
+                continue
+            alike = twin.path.is_file() and twin.path.stat().st_size == size
+            if alike and twin.path.read_bytes() == source.path.read_bytes():
+                message = f"the same bytes as {twin.path}, the {part} of {other.id}"
+                found.append(Finding("warning", case.id, str(source.path), message))
+    return found
+
+
+def listing_faults(cases: Sequence[Case]) -> list[Finding]:
+    """Return what was wrong in listing the cases; no file is opened."""
+    from medssl_bench.data.faulty import FaultySource
+
+    return [
+        Finding("error", case.id, str(source.path), source.message)
+        for case in cases
+        for source in dict.fromkeys(
+            one for one in (*case.images.values(), case.label) if isinstance(one, FaultySource)
+        )
+    ]
+
+
+def faulty_cases(cases: Sequence[Case], task: Task | Corpus) -> dict[str, str]:
+    """Read the headers of all cases; return what stops each faulty one, by its id."""
+    faults: dict[str, list[str]] = {}
+    for one in check_cases(cases, task):
+        if one.level == "error":
+            told = ": ".join(part for part in (one.file, one.message) if part)
+            faults.setdefault(one.case, []).append(told)
+    return {case: "; ".join(told) for case, told in faults.items()}
+
+
 def raise_errors(findings: Sequence[Finding], task: str) -> list[Finding]:
     """Return the warnings; raise DataError with the first error and how many more there are."""
     errors = [finding for finding in findings if finding.level == "error"]

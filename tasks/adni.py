@@ -36,6 +36,8 @@ class Adni(Classified):
         path, groups = self._groups(base)
         latest: dict[str, tuple[str, str, Path]] = {}
         for folder in _image_folders(base, closed):
+            if folder in closed:
+                continue
             subject, date, image = folder.parts[-4], folder.parts[-2], folder.name
             latest[subject] = max(latest.get(subject, ("", "", folder)), (date, image, folder))
         found = []

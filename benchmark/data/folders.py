@@ -70,7 +70,7 @@ def match(base: Path, pattern: str, closed: list[Path] | None = None) -> list[Pa
     """
     refused: list[Path] = []
     found = sorted({*_matching(base, Path(pattern).parts, refused)})
-    for folder in sorted({*refused}):
+    for folder in sorted({_outermost(one) for one in refused}):
         _refuse(folder, closed)
     return found
 
@@ -107,9 +107,20 @@ def _names(folder: Path) -> list[str]:
         names = [path.name for path in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    if not os.access(folder, os.X_OK):
+    if not _may_enter(folder):
         raise PermissionError
     return names
+
+
+def _may_enter(folder: Path) -> bool:
+    return os.access(folder, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _outermost(folder: Path) -> Path:
+    """Return the folder that keeps this one from being seen; itself if its parent does not."""
+    while not _may_enter(folder.parent):
+        folder = folder.parent
+    return folder
 
 
 def _refuse(folder: Path, closed: list[Path] | None) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medssl_bench.data.faulty import closed_cases
+from medssl_bench.data.faulty import CLOSED, closed_cases
 from medssl_bench.data.folders import match, names_in
 from medssl_bench.data.png import PngStack
 from medssl_bench.errors import BenchError, DataError
@@ -53,10 +53,12 @@ class DeepLesion(Published):
             folder, first, last, spacing = _fragment(tables[0], row)
             name = f"{folder}_{first:03d}-{last:03d}"
             places = [path / folder for path in folders if folder in inside[path]]
-            if name in cases or not places:
+            if name in cases or not places or places[0] in closed:
                 continue
             source = PngStack(places[0], first, last, affine_of(spacing), OFFSET)
             cases[name] = Case(name, {"CT": source}, None, folder[:6], info={"part": SLICES})
+        if not cases and closed:
+            raise DataError(f"{self.name}: {closed[0]}: {CLOSED}")
         if not cases:
             raise DataError(
                 f"{self.name}: none of the folders that {tables[0]} names is in {folders[0]};"
