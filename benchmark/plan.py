@@ -402,6 +402,17 @@ def _find_corpus(
             f"{len(found)} of {corpus.expected} cases found; see"
             f" `bench data status corpus:{corpus.name}`"
         )
+    several = {
+        source.path
+        for case in cases
+        for source in case.images.values()
+        if getattr(source, "series", None) is not None and hasattr(source, "path")
+    }
+    if several:
+        notes.append(
+            f"{len(several)} folders hold several DICOM series, each of which is a case:"
+            f" {min(several)} for one"
+        )
     if len(kept) < len(found):
         notes.append(f"{len(found) - len(kept)} of {len(found)} volumes show test cases: left out")
     content = corpus_digest(corpus, cases)

@@ -133,6 +133,10 @@ def _check_case(case: Case, owner: Task | Corpus) -> list[Finding]:
         parts = {rule.grid: parts[rule.grid]} | parts
     if case.label is not None:
         parts["label"] = case.label
+    for source in case.images.values():
+        if getattr(source, "series", None) is not None:
+            message = "one of several DICOM series in this folder, each of which is a case"
+            findings.append(Finding("note", case.id, name_of(source), message))
     first: tuple[str, Header] | None = None
     told: set[str] = set()
     misfits: dict[str, tuple[str, Header]] = {}

@@ -12,8 +12,9 @@ import pandas as pd
 
 from medssl_bench.analysis.classification import METRICS
 from medssl_bench.analysis.leaderboard.classification import NO_CLASS
+from medssl_bench.analysis.leaderboard.leaks import UNCHECKED
 from medssl_bench.analysis.leaderboard.plots import Plot
-from medssl_bench.analysis.leaderboard.views import ONE_RUN
+from medssl_bench.analysis.leaderboard.views import ONE_RUN, Value
 from medssl_bench.analysis.tables import rows_of
 
 SCHEMA_VERSION = 1
@@ -25,12 +26,17 @@ def write_tables(
     cases: pd.DataFrame,
     about: Mapping[str, Any],
     classes: pd.DataFrame,
+    leaks: Mapping[tuple[str, str], Value],
 ) -> None:
     """Write ``leaderboard.csv``, ``leaderboard.json`` and ``cases.csv``; missing is empty or null.
+
+    ``leaks`` says of (task, pretraining) how many test cases were found in the corpus; that many
+    stand in a column of this name, missing where nobody looked.
 
     ``classes``, the leaderboard of classification tasks, becomes ``classification.csv`` and the
     JSON's ``classification``. Rows of the JSON carry ``missing``: the reason of each null.
     """
+    board, classes = (_with_leaks(table, leaks) for table in (board, classes))
     board.to_csv(out / "leaderboard.csv", index=False)
     classes.to_csv(out / "classification.csv", index=False)
     cases.to_csv(out / "cases.csv", index=False)
@@ -44,9 +50,16 @@ def write_tables(
     (out / "leaderboard.json").write_text(text + "\n", encoding="utf-8")
 
 
+def _with_leaks(table: pd.DataFrame, leaks: Mapping[tuple[str, str], Value]) -> pd.DataFrame:
+    found = [leaks[row["task"], row["pretraining"]].sort for row in rows_of(table)]
+    return table.assign(leaks=pd.Series(found, index=table.index, dtype="Int64"))
+
+
 def _row(row: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
     plain = {
-        str(name): None if isinstance(value, float) and not math.isfinite(value) else value
+        str(name): None
+        if value is pd.NA or (isinstance(value, float) and not math.isfinite(value))
+        else value
         for name, value in row.items()
         if name != "gain_missing"
     }
@@ -56,6 +69,8 @@ def _row(row: Mapping[str, Any], metrics: Sequence[str]) -> dict[str, Any]:
             missing[name] = missing[f"{name}_sd"] = NO_CLASS
         elif plain[f"{name}_sd"] is None:
             missing[f"{name}_sd"] = ONE_RUN
+    if plain["leaks"] is None:
+        missing["leaks"] = UNCHECKED
     if row["gain_missing"]:
         missing["gain"] = row["gain_missing"]
     return {**plain, "missing": missing}

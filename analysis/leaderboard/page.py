@@ -59,7 +59,8 @@ def write_report(
         "aggregation_of_classification": classification.__doc__,
         "left_out": list(left_out),
     }
-    exports.write_tables(out, report.board, results.cases, about, report.classes)
+    found = leaks.leak_values(results.records)
+    exports.write_tables(out, report.board, results.cases, about, report.classes, found)
     exports.write_figures(out, report.plots)
     page = out / "index.html"
     page.write_text(render(results, report, left_out), encoding="utf-8")
