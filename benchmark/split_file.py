@@ -235,8 +235,7 @@ def apply_split(
     listed = {"train": len(file.train), "test": len(file.test)}
     for side, entries in lacking.items():
         if entries:
-            # Every test case counts: each that is not there is named.
-            names = ", ".join(entries) if side == "test" else _shown(entries)
+            names = ", ".join(PurePosixPath(entry.replace("\\", "/")).name for entry in entries)
             notes.append(
                 f"{len(entries)} of {listed[side]} {side} cases that the split lists are not in"
                 f" the data: {names}"
