@@ -25,8 +25,8 @@ def fill(contours: Sequence[NDArray[np.float64]], header: Header) -> NDArray[np.
     """Return the voxels ``(X, Y, Z)`` whose centres lie inside the contours, or on one.
 
     Several contours in a slice combine by even-odd (DICOM PS3.3 C.8.8.6.3): one within another is
-    a hole, one within a hole an island. A contour that is drawn twice counts once, or its slice would
-    be emptied. Contours of less than three points enclose nothing.
+    a hole, one within a hole an island. A contour that is drawn twice counts once, or its slice
+    would be emptied. Contours of less than three points enclose nothing.
 
     Args:
         contours: Each ``(N, 3)`` in DICOM's LPS millimetres, closed without repeating a point.
