@@ -190,4 +190,7 @@ def check_split(cases: Sequence[Case], task: str) -> None:
         )
     for pool, patients in sides.items():
         if not patients:
-            raise DataError(f"{task}: the split leaves no {pool} case of {len(cases)}")
+            raise DataError(
+                f"{task}: the split leaves no {pool} case of {len(cases)}; choose another seed, an"
+                " exact number of test cases, or lists"
+            )

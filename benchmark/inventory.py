@@ -98,14 +98,23 @@ def take_stock(task: Task, data: Mapping[str, Path], headers: bool = True) -> St
     """
     from medssl_bench.draws import check_split
     from medssl_bench.plan import data_folder
-    from medssl_bench.validation import check_cases
+    from medssl_bench.validation import Finding, check_cases
 
     folder = data_folder(task.name, data)
+    cases: tuple[Case, ...] = ()
+    findings: list[Finding] = []
     try:
         cases = tuple(task.cases(folder))
+        absent = task.absent(folder)
+        findings += [Finding("warning", case, "", said) for case, said in absent.items()]
         check_split(cases, task.name)
     except DataError as error:
         reason = str(error).removesuffix(f"; see `bench data status {task.name}`")
-        return Stock(task, folder, reason=reason.removeprefix(f"{task.name}: "))
-    findings = check_cases(cases, task) if headers and task.needs_data else []
+        reason = reason.removeprefix(f"{task.name}: ")
+        if not cases:
+            return Stock(task, folder, reason=reason)
+        # The split is at fault; the cases can be looked at all the same.
+        findings.append(Finding("error", "", "", reason))
+    if headers and task.needs_data:
+        findings += check_cases(cases, task)
     return Stock(task, folder, cases, tuple(findings))

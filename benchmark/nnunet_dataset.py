@@ -16,6 +16,7 @@ from medssl_bench.durable import temporary_name, write_durably
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.parallel import in_processes, workers_for
 from medssl_bench.progress import Emit, Event
+from medssl_bench.validation import faulty_cases
 
 if TYPE_CHECKING:
     from medssl_bench.task import Case, Task
@@ -32,8 +33,12 @@ def export_nnunet(
     draws: int,
     emit: Emit,
     plugins: Sequence[Path] = (),
-) -> Path:
-    """Write ``DatasetNNN_TASK`` below ``out`` and return it; what is there already is kept.
+) -> tuple[Path, dict[str, str]]:
+    """Write ``DatasetNNN_TASK`` below ``out``; what is there already is kept.
+
+    Returns the folder and what is wrong with each faulty case, by its id. All others are written,
+    but where there is one, no ``dataset.json``: without it the draws would be others, and nnU-Net
+    takes no dataset that lacks one.
 
     ``imagesTr`` and ``labelsTr`` hold the training pool, ``imagesTs`` and ``labelsTs`` the test
     cases, which nnU-Net never trains on. Labels are the task's class ids. Fold ``d`` of
@@ -41,8 +46,8 @@ def export_nnunet(
     cases, or where there are none on the same ones, since nnU-Net wants some.
 
     Raises:
-        BenchError: A finished dataset is there already, more shots than cases, a killed process.
-        DataError: A case cannot be read.
+        BenchError: A finished dataset is there already, or another one of this id; more shots than
+            cases; a killed process.
     """
     if task.classifies:
         raise BenchError(
@@ -52,17 +57,29 @@ def export_nnunet(
     folder = out / f"Dataset{number:03d}_{re.sub(r'[^A-Za-z0-9]+', '_', task.name)}"
     if (folder / "dataset.json").exists():
         raise BenchError(f"{folder} is there already; remove it or choose another --out or --id")
+    others = sorted(path for path in out.glob(f"Dataset{number:03d}_*") if path != folder)
+    if others:
+        raise BenchError(
+            f"{others[0]} has the id {number} already, and nnU-Net takes one dataset of an id;"
+            " choose another --id"
+        )
     folds = _folds(task, cases, shots, draws)
     for name in ("imagesTr", "labelsTr", "imagesTs", "labelsTs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    title, write = f"export {task.name}", partial(write_case, task=task, folder=folder)
-    written = in_processes(write, cases, workers_for(len(cases)), plugins, title)
-    for done, _ in enumerate(written, start=1):
-        emit(Event(title, done, len(cases)))
+    title, write = f"export {task.name}", partial(_fault_of, task=task, folder=folder)
+    faults = faulty_cases(cases, task)
+    sound = [case for case in cases if case.id not in faults]
+    written = in_processes(write, sound, workers_for(len(sound)), plugins, title)
+    for done, (case, fault) in enumerate(zip(sound, written, strict=True), start=1):
+        if fault is not None:
+            faults[case.id] = fault
+        emit(Event(title, done, len(sound)))
+    if faults:
+        return folder, faults
     _write_json(folder / "splits_final.json", folds)
     # Last, so that an unfinished folder is known by its absence.
     _write_json(folder / "dataset.json", description(task, cases))
-    return folder
+    return folder, {}
 
 
 def description(task: Task, cases: Sequence[Case]) -> dict[str, Any]:
@@ -115,6 +132,15 @@ def _folds(task: Task, cases: Sequence[Case], shots: str, draws: int) -> list[di
         rest = sorted({*pool} - {*train})
         folds.append({"train": train, "val": rest or train})
     return folds
+
+
+def _fault_of(case: Case, task: Task, folder: Path) -> str | None:
+    """Write a case; return what is wrong with it, if anything is."""
+    try:
+        write_case(case, task, folder)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def write_case(case: Case, task: Task, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -338,7 +339,8 @@ def data_folder(name: str, data: Mapping[str, Path]) -> Path | None:
     base = data.get("")
     if base is None:
         return None
-    return base / name if (base / name).is_dir() else base
+    inside = base / name
+    return inside if os.path.isdir(inside) else base  # noqa: PTH112 - of a closed folder, False
 
 
 def find_cases(
@@ -366,6 +368,7 @@ def _find_task(
 ) -> tuple[PlannedTask, list[str]]:
     cases, source, notes = find_cases(task, data, splits)
     notes += [str(finding) for finding in raise_errors(check_cases(cases, task), task.name)]
+    notes += task.absent(data_folder(task.name, data)).values()
     split = split_digest(
         [case.id for case in cases if case.pool == "train"],
         [case.id for case in cases if case.pool == "test"],
@@ -398,6 +401,17 @@ def _find_corpus(
         notes.append(
             f"{len(found)} of {corpus.expected} cases found; see"
             f" `bench data status corpus:{corpus.name}`"
+        )
+    several = {
+        source.path
+        for case in cases
+        for source in case.images.values()
+        if getattr(source, "series", None) is not None and hasattr(source, "path")
+    }
+    if several:
+        notes.append(
+            f"{len(several)} folders hold several DICOM series, each of which is a case:"
+            f" {min(several)} for one"
         )
     if len(kept) < len(found):
         notes.append(f"{len(found) - len(kept)} of {len(found)} volumes show test cases: left out")

@@ -5,7 +5,8 @@ one of sides, or one text file for each side (``la_train.list,la_test.list``), a
 
 What a list writes names a case if it is the case's id or its patient, upper or lower case alike,
 once folders, the ending of a volume format and nnU-Net's channel number (``_0000``) are taken off;
-else the innermost of its folders that does. A label behind a path (``ct.nii.gz 1``) is passed over.
+else the innermost of its folders that does, or the subject of a BIDS name (``sub-01_ses-01_dwi``).
+A label behind a path (``ct.nii.gz 1``) is passed over.
 """
 
 from __future__ import annotations
@@ -234,9 +235,10 @@ def apply_split(
     listed = {"train": len(file.train), "test": len(file.test)}
     for side, entries in lacking.items():
         if entries:
+            names = ", ".join(PurePosixPath(entry.replace("\\", "/")).name for entry in entries)
             notes.append(
                 f"{len(entries)} of {listed[side]} {side} cases that the split lists are not in"
-                f" the data: {_shown(entries)}"
+                f" the data: {names}"
             )
     unlisted = [case.id for case in cases if case.id not in sides]
     if unlisted:
@@ -256,6 +258,8 @@ def _names(entry: str) -> Iterator[str]:
         yield last
         yield re.sub(r"_[0-9]{4}$", "", last)
     yield from reversed(folders)
+    # BIDS: the subject of sub-x_ses-y_z.
+    yield from (match[0] for one in (last, *folders) if (match := re.match("sub-[^_]+(?=_)", one)))
 
 
 def _shown(names: Sequence[str], most: int = 3) -> str:

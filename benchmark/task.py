@@ -182,6 +182,13 @@ class Task(BaseModel):
         """List every labelled case below ``root`` with its pool; raises DataError."""
         raise NotImplementedError
 
+    def absent(self, root: Path | None) -> dict[str, str]:
+        """Return the cases of the release's own list of which nothing is below ``root``.
+
+        Each with what is said of it; a partial download may be wanted, so it stops nothing.
+        """
+        return {}
+
     def tree(self) -> str:
         """Return the folder tree expected below ``--data``, as text."""
         return ""

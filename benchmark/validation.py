@@ -47,7 +47,8 @@ def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
     """Read the headers of all cases in parallel; return what is wrong, in the order of cases.
 
     An error: a file that is missing or whose header cannot be read, a
-    channel the task needs and the case lacks, channels or a label of another shape. A warning:
+    channel the task needs and the case lacks, channels or a label of another shape. What is wrong
+    with one file is said once, whatever else of the case depends on it. A warning:
     geometry of channel or label that differs from the first channel's by more than 0.1 mm (the
     image's is used). Where others are resampled onto the grid of one channel, only the label is
     compared with it; a channel that does not reach it is an error, one that covers less than half
@@ -57,6 +58,52 @@ def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
     with ThreadPoolExecutor(workers, thread_name_prefix="headers") as pool:
         found = pool.map(lambda case: _check_case(case, task), cases)
         return [finding for findings in found for finding in findings]
+
+
+def doubts_of(case: Case, cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
+    """Return what makes one doubt a case whose files can be read.
+
+    That is what its headers warn of, and a label or image whose bytes are those of another case.
+    """
+    from medssl_bench.data.reading import FileSource
+
+    found = [one for one in check_cases([case], task) if one.level == "warning"]
+    for part, source in (*case.images.items(), ("label", case.label)):
+        if not isinstance(source, FileSource) or not source.path.is_file():
+            continue
+        size = source.path.stat().st_size
+        for other in cases:
+            twin = other.label if part == "label" else other.images.get(part)
+            if other.id == case.id or not isinstance(twin, FileSource):
+                continue
+            alike = twin.path.is_file() and twin.path.stat().st_size == size
+            if alike and twin.path.read_bytes() == source.path.read_bytes():
+                message = f"the same bytes as {twin.path}, the {part} of {other.id}"
+                found.append(Finding("warning", case.id, str(source.path), message))
+    return found
+
+
+def listing_faults(cases: Sequence[Case]) -> list[Finding]:
+    """Return what was wrong in listing the cases; no file is opened."""
+    from medssl_bench.data.faulty import FaultySource
+
+    return [
+        Finding("error", case.id, str(source.path), source.message)
+        for case in cases
+        for source in dict.fromkeys(
+            one for one in (*case.images.values(), case.label) if isinstance(one, FaultySource)
+        )
+    ]
+
+
+def faulty_cases(cases: Sequence[Case], task: Task | Corpus) -> dict[str, str]:
+    """Read the headers of all cases; return what stops each faulty one, by its id."""
+    faults: dict[str, list[str]] = {}
+    for one in check_cases(cases, task):
+        if one.level == "error":
+            told = ": ".join(part for part in (one.file, one.message) if part)
+            faults.setdefault(one.case, []).append(told)
+    return {case: "; ".join(told) for case, told in faults.items()}
 
 
 def raise_errors(findings: Sequence[Finding], task: str) -> list[Finding]:
@@ -86,36 +133,49 @@ def _check_case(case: Case, owner: Task | Corpus) -> list[Finding]:
         parts = {rule.grid: parts[rule.grid]} | parts
     if case.label is not None:
         parts["label"] = case.label
+    for source in case.images.values():
+        if getattr(source, "series", None) is not None:
+            message = "one of several DICOM series in this folder, each of which is a case"
+            findings.append(Finding("note", case.id, name_of(source), message))
     first: tuple[str, Header] | None = None
+    told: set[str] = set()
+    misfits: dict[str, tuple[str, Header]] = {}
     for name, source in parts.items():
         file = name_of(source)
         try:
             header = source.header()
         except DataError as error:
-            message = str(error).replace(f"{file}: ", "", 1)
-            findings.append(Finding("error", case.id, file, message))
+            if str(error) not in told:
+                message = str(error).replace(f"{file}: ", "", 1)
+                findings.append(Finding("error", case.id, file, message))
+            told.add(str(error))
             continue
         if first is None:
             first = name, header
         elif rule.grid is not None and name != "label":
             findings += _check_reach(case.id, file, name, header, *first)
+        elif header.shape != first[1].shape:
+            misfits[name] = file, header
         else:
-            asked = f"`grid: {first[0]}`" if isinstance(owner, Task) else f"{owner.name}:{first[0]}"
-            findings += _compare(case.id, file, name, header, *first, asked)
+            findings += _compare(case.id, file, name, header, *first)
+    if first is not None and misfits:
+        asked = f"`grid: {first[0]}`" if isinstance(owner, Task) else f"{owner.name}:{first[0]}"
+        shapes = ", ".join(
+            f"{name} has shape {_times(header.shape)}" for name, (_, header) in misfits.items()
+        )
+        message = (
+            f"{shapes}, {first[0]} has {_times(first[1].shape)}; export them on one grid, or ask"
+            f" for a grid: {asked} (docs/add-a-task.md)"
+        )
+        findings.append(Finding("error", case.id, next(iter(misfits.values()))[0], message))
     return findings
 
 
 def _compare(
-    case: str, file: str, name: str, header: Header, first_name: str, first: Header, asked: str
+    case: str, file: str, name: str, header: Header, first_name: str, first: Header
 ) -> list[Finding]:
     from medssl_bench.data.regrid import corner_distance
 
-    if header.shape != first.shape:
-        message = (
-            f"{name} has shape {_times(header.shape)}, {first_name} has {_times(first.shape)};"
-            f" export them on one grid, or ask for a grid: {asked} (docs/add-a-task.md)"
-        )
-        return [Finding("error", case, file, message)]
     apart = corner_distance(header, first)
     if apart > AFFINE_TOLERANCE_MM:
         message = (

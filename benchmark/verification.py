@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +33,8 @@ class Look:
     findings: tuple[Finding, ...]
     prints: Mapping[str, str]
     """Channel -> SHA-256 of its voxels in RAS order, whatever file they came in."""
+    label: str | None = None
+    """SHA-256 of the label's voxels as stored; None where there is no foreground."""
 
 
 def verify(
@@ -42,8 +44,10 @@ def verify(
 
     Errors: whatever stops a run, as headers that cannot be read or disagree, truncated or damaged
     files, voxels that are not finite, constant images, labels with unknown ids or fractions, the
-    same image on both sides of the split. Warnings: an affine of the label that differs, the same
-    image twice on one side. Notes: labels without foreground, which is no fault.
+    same image on both sides of the split, the same label under two images; and a label that lies
+    elsewhere than its image, for it may be of another case, although a run only warns of it, since
+    headers of labels are often wrong. Warnings: an affine of a channel that differs, the same image
+    twice on one side. Notes: labels without foreground, which is no fault.
     """
     stock: Stock | CorpusStock
     if isinstance(task, Corpus):
@@ -55,8 +59,12 @@ def verify(
         return stock, [missing]
     if not task.needs_data:
         return stock, []
-    findings = list(stock.findings)
-    unreadable = {(finding.case, finding.file) for finding in findings if finding.level == "error"}
+    unreadable = {(one.case, one.file) for one in stock.findings if one.level == "error"}
+    labels = {name_of(case.label) for case in stock.cases if case.label is not None}
+    findings = [
+        _sterner(finding) if finding.level == "warning" and finding.file in labels else finding
+        for finding in stock.findings
+    ]
     seen: dict[str, Look] = {}
     title = f"verify {task.name}"
     looks = in_processes(
@@ -66,10 +74,16 @@ def verify(
         seen[case.id] = look
         findings += [f for f in look.findings if (f.case, f.file) not in unreadable]
         emit(Event(title, len(seen), len(stock.cases)))
-    findings += duplicates(stock.cases, seen)
+    findings += duplicates(stock.cases, seen) + same_labels(stock.cases, seen)
     emit(Event(title, len(seen), len(stock.cases), "", "done"))
     order = {case.id: place for place, case in enumerate(stock.cases)}
     return stock, sorted(findings, key=lambda finding: order.get(finding.case, -1))
+
+
+def _sterner(finding: Finding) -> Finding:
+    """Return a warning of a label's place as an error."""
+    message = f"{finding.message}: is the label of another case?"
+    return replace(finding, level="error", message=message)
 
 
 def look_at(case: Case, task: Task | Corpus) -> Look:
@@ -84,9 +98,14 @@ def look_at(case: Case, task: Task | Corpus) -> Look:
     findings: list[Finding] = []
     prints: dict[str, str] = {}
 
+    told: set[str] = set()
+    drawn: str | None = None
+
     def note(level: str, source: Source, message: str) -> None:
-        text = message.replace(f"{name_of(source)}: ", "", 1)
-        findings.append(Finding(level, case.id, name_of(source), text))  # type: ignore[arg-type]
+        if message not in told:  # a label's reader also meets the faults of its scan
+            text = message.replace(f"{name_of(source)}: ", "", 1)
+            findings.append(Finding(level, case.id, name_of(source), text))  # type: ignore[arg-type]
+        told.add(message)
 
     for channel, source in case.images.items():
         try:
@@ -111,9 +130,26 @@ def look_at(case: Case, task: Task | Corpus) -> Look:
         except DataError as error:
             note("error", case.label, str(error))
         else:
-            if not label.any():
+            if label.any():
+                drawn = hashlib.sha256(repr(label.shape).encode() + label.tobytes()).hexdigest()
+            else:
                 note("note", case.label, "the label has no foreground")
-    return Look(tuple(findings), prints)
+    return Look(tuple(findings), prints, drawn)
+
+
+def same_labels(cases: Sequence[Case], looks: Mapping[str, Look]) -> list[Finding]:
+    """Find labels that are those of an earlier case, although its images are others."""
+    first: dict[str, Case] = {}
+    findings = []
+    for case in cases:
+        look = looks[case.id]
+        if look.label is None or case.label is None:
+            continue
+        other = first.setdefault(look.label, case)
+        if other is not case and looks[other.id].prints != look.prints:
+            message = f"the same voxels as the label of {other.id}: one of them is of another case"
+            findings.append(Finding("error", case.id, name_of(case.label), message))
+    return findings
 
 
 def duplicates(cases: Sequence[Case], looks: Mapping[str, Look]) -> list[Finding]:

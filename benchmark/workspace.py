@@ -14,6 +14,7 @@ from medssl_bench.errors import BenchError, did_you_mean
 from medssl_bench.tasks.yaml_file import validate
 
 FILE = "bench.yaml"
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
 TEMPLATE = """\
 # Defaults of `bench` in this folder; flags on the command line win.
@@ -95,6 +96,13 @@ def parse_data(
                 f"--data {word}: unknown task or corpus {name!r}.{did_you_mean(name, known_names)}"
             )
         path = Path(folder).expanduser()
+        if folder and path.is_file():
+            what = (
+                "is an archive; unpack it first, and give the folder"
+                if path.name.lower().endswith(ARCHIVES)
+                else "is a file; give the folder that holds the data"
+            )
+            raise BenchError(f"--data {word}: {path} {what}")
         if not folder or not path.is_dir():
             raise BenchError(f"--data {word}: no such folder")
         found[name] = path

@@ -11,7 +11,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from medssl_bench.data.reading import EXTENSIONS
+from medssl_bench.data.faulty import CLOSED, FaultySource
+from medssl_bench.data.folders import match, names_in
+from medssl_bench.data.reading import EXTENSIONS, FileSource
+from medssl_bench.data.volume import Source
 from medssl_bench.errors import DataError
 from medssl_bench.tasks.class_table import meaning_of, read_table
 from medssl_bench.tasks.classified import BRAIN, Classified, Example, Scan
@@ -28,39 +31,40 @@ MEANING: dict[str, int | None] = {
 class Adni(Classified):
     """Scans in ``<subject>/<processing>/<date>/<image id>/``, NIfTI or DICOM."""
 
-    def scans(self, base: Path, tree: Tree) -> list[Scan]:
+    def scans(self, base: Path, tree: Tree, closed: list[Path]) -> list[Scan]:
         """Return the latest scan of every subject, where its group is asked for."""
         path, groups = self._groups(base)
         latest: dict[str, tuple[str, str, Path]] = {}
-        for folder in _image_folders(base):
+        for folder in _image_folders(base, closed):
+            if folder in closed:
+                continue
             subject, date, image = folder.parts[-4], folder.parts[-2], folder.name
             latest[subject] = max(latest.get(subject, ("", "", folder)), (date, image, folder))
         found = []
         for subject, (_, image, folder) in sorted(latest.items()):
+            owner, group = groups.get(image, ("", ""))
+            class_id: int | FaultySource | None
             if image not in groups:
-                raise DataError(
-                    f"{self.name}: {path}: column {IMAGE!r} has no row for {image}, which is there:"
-                    f" {folder}"
-                )
-            owner, group = groups[image]
-            if owner != subject:
-                raise DataError(
-                    f"{self.name}: {path}: {image} is of {SUBJECT} {owner!r}, but lies in {folder}"
-                )
-            class_id = meaning_of(self.name, path, GROUP, group, MEANING, image)
-            if class_id is not None:
-                found.append(
-                    Scan(subject, {"image": _volume(self.name, folder)}, subject, class_id)
-                )
+                message = f"column {IMAGE!r} has no row for {image}, which is there: {folder}"
+                class_id = FaultySource(path, message)
+            elif owner != subject:
+                message = f"{image} is of {SUBJECT} {owner!r}, but lies in {folder}"
+                class_id = FaultySource(path, message)
+            else:
+                class_id = meaning_of(path, GROUP, group, MEANING, image)
+            if isinstance(class_id, FaultySource):
+                found.append(Scan(subject, {"image": class_id}, subject, None))
+            elif class_id is not None:
+                found.append(Scan(subject, {"image": _volume(folder)}, subject, class_id))
         return found
 
-    def holds(self, base: Path, tree: Tree) -> bool:
+    def holds(self, base: Path, tree: Tree, closed: list[Path]) -> bool:
         """Tell whether there is a folder of an image."""
-        return bool(_image_folders(base))
+        return bool(_image_folders(base, closed))
 
     def _groups(self, base: Path) -> tuple[Path, dict[str, tuple[str, str]]]:
         """Return the collection's CSV, and image id -> (subject, group)."""
-        tables = sorted(base.glob("**/*.csv"))
+        tables = match(base, "**/*.csv", [])  # the scans' listing says what may not be read
         for path in tables:
             with path.open(encoding="utf-8", errors="replace") as stream:
                 if IMAGE not in stream.readline():
@@ -74,22 +78,25 @@ class Adni(Classified):
         )
 
 
-def _image_folders(base: Path) -> list[Path]:
+def _image_folders(base: Path, closed: list[Path]) -> list[Path]:
     return [
         path
-        for path in sorted(base.glob("**/*_S_*/*/*/I*"))
+        for path in match(base, "**/*_S_*/*/*/I*", closed)
         if path.is_dir()
         and re.fullmatch(r"I[0-9]+", path.name)
         and re.fullmatch(r"[0-9]{3}_S_[0-9]+", path.parts[-4])
     ]
 
 
-def _volume(task: str, folder: Path) -> Path:
+def _volume(folder: Path) -> Source:
     """Return the one volume in a folder: a file, or the folder itself where it holds DICOM."""
-    files = [path for path in sorted(folder.iterdir()) if path.name.lower().endswith(EXTENSIONS)]
+    try:
+        files = [name for name in names_in(folder) if name.lower().endswith(EXTENSIONS)]
+    except DataError:
+        return FaultySource(folder, CLOSED)
     if len(files) > 1:
-        raise DataError(f"{task}: {folder} holds {len(files)} volumes, one is expected")
-    return files[0] if files else folder
+        return FaultySource(folder, f"it holds {len(files)} volumes, one is expected")
+    return FileSource(folder / files[0] if files else folder)
 
 
 def _place(subject: str, date: str, image: str) -> str:

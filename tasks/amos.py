@@ -10,11 +10,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import model_validator
 
+from medssl_bench.data.faulty import FaultySource, closed_cases
+from medssl_bench.data.folders import match, names_in
 from medssl_bench.data.reading import FileSource
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Intensity, Preprocessing, Task
@@ -76,11 +79,12 @@ class Amos(Task):
     def cases(self, root: Path | None) -> list[Case]:
         """List the labelled cases of this modality: ``Tr`` trains, ``Va`` is tested.
 
-        ``dataset.json`` decides which files belong where it is there, else the folders do. What it
-        lists and the disk lacks (a partial download) is passed over.
+        ``dataset.json`` decides which files belong where it is there, else the folders do. An image
+        without its label is faulty, and so is a label without its image; of what is listed and has
+        neither (a partial download), see :meth:`absent`.
 
         Raises:
-            DataError: no tree, no case of a pool, or an image without its label.
+            DataError: no tree, or no case of a pool.
         """
         tree = find_tree(root, self.name)
         found: list[Case] = []
@@ -95,17 +99,48 @@ class Amos(Task):
             found += part
         return found
 
+    def absent(self, root: Path | None) -> dict[str, str]:
+        """Return the cases that ``dataset.json`` lists and of which there is nothing."""
+        tree = find_tree(root, self.name)
+        return {
+            _case_of(image): f"{image}: listed in dataset.json, but neither it nor its label is"
+            " there; the case is left out"
+            for suffix, key in POOLS.values()
+            for folders in [_Folders(tree, suffix)]
+            if not folders.closed
+            for image, label in _pairs(folders, key)
+            if modality_of(image.name) == self.modality
+            and image not in folders
+            and label not in folders
+        }
+
     def _part(self, tree: Path, pool: Literal["train", "test"]) -> Iterator[Case]:
         suffix, key = POOLS[pool]
-        for image, label in _pairs(tree, suffix, key):
-            if modality_of(image.name) != self.modality or not image.is_file():
+        folders = _Folders(tree, suffix)
+        for image, label in _pairs(folders, key):
+            there = image in folders, label in folders
+            if modality_of(image.name) != self.modality or not any(there):
                 continue
-            if not label.is_file():
-                raise DataError(
-                    f"{self.name}: {image} has no label {label}; unpack labels{suffix} completely"
+            if folders.closed and not all(there):
+                continue  # what is not seen may lie there; that is said once
+            name = _case_of(image)
+            images = {
+                "image": FileSource(image)
+                if there[0]
+                else FaultySource(
+                    image, f"not there, but its label {label} is; unpack {image.parent.name} again"
                 )
-            name = image.name.removesuffix(".gz").removesuffix(".nii")
-            yield Case(name, {"image": FileSource(image)}, FileSource(label), name, pool)
+            }
+            drawn = (
+                FileSource(label)
+                if there[1]
+                else FaultySource(
+                    image, f"has no label {label}; unpack {label.parent.name} completely"
+                )
+            )
+            yield Case(name, images, drawn, name, pool)
+        for case in closed_cases(tree, folders.closed, self.channels):
+            yield replace(case, pool=pool)
 
     def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
         """Write both modalities with ``dataset.json``, and what is passed over.
@@ -161,10 +196,9 @@ def find_tree(root: Path | None, task: str) -> Path:
             f"{task}: no data folder given; use --data DIR or BENCH_DATA with DIR/amos22 from"
             f" {SOURCE}; see `bench data status {task}`"
         )
-    inside = sorted(root.iterdir()) if root.is_dir() else []
-    named = [folder for folder in inside if folder.name.lower() in ("amos22", "amos", task)]
+    named = [root / name for name in names_in(root) if name.lower() in ("amos22", "amos", task)]
     for folder in (root, *named):
-        if (folder / "imagesTr").is_dir() or (folder / "imagesVa").is_dir():
+        if {"imagesTr", "imagesVa"} & {*names_in(folder)}:
             return folder
     raise DataError(
         f"{task}: no cases under {root / 'imagesTr'}; expected amos22/imagesTr, labelsTr, imagesVa"
@@ -184,19 +218,39 @@ def modality_of(name: str) -> str:
     return "MR" if 500 < number <= 600 else ""
 
 
-def _pairs(tree: Path, suffix: str, key: str) -> list[tuple[Path, Path]]:
+def _case_of(image: Path) -> str:
+    return image.name.removesuffix(".gz").removesuffix(".nii")
+
+
+class _Folders:
+    """The folders of one part, and the files that are in them."""
+
+    def __init__(self, tree: Path, suffix: str) -> None:
+        self.tree = tree
+        self.images, self.labels = tree / f"images{suffix}", tree / f"labels{suffix}"
+        self.closed: list[Path] = []
+        self.files = {
+            file
+            for folder in (self.images, self.labels)
+            for file in match(folder, "amos_*.nii*", self.closed)
+        }
+
+    def __contains__(self, file: Path) -> bool:
+        return file in self.files
+
+
+def _pairs(folders: _Folders, key: str) -> list[tuple[Path, Path]]:
     """Return (image, label) paths of one part, as listed or as found, in the order of names."""
-    images, labels = tree / f"images{suffix}", tree / f"labels{suffix}"
-    listing = tree / "dataset.json"
+    listing = folders.tree / "dataset.json"
     entries = _read_listing(listing).get(key) if listing.is_file() else None
     if entries is None:
-        found = sorted(images.glob("amos_*.nii*")) if images.is_dir() else []
-        return [(image, labels / image.name) for image in found]
+        found = sorted({file.name for file in folders.files})
+        return [(folders.images / name, folders.labels / name) for name in found]
     try:
         names = [Path(entry["image"] if isinstance(entry, dict) else entry) for entry in entries]
     except (TypeError, KeyError) as error:
         raise DataError(f"{listing}: {key!r} is no list of images; unpack it again") from error
-    return sorted((tree / name, labels / name.name) for name in names)
+    return sorted((folders.images / one.name, folders.labels / one.name) for one in names)
 
 
 def _read_listing(listing: Path) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from medssl_bench.data.faulty import FaultySource
+from medssl_bench.data.folders import match
 from medssl_bench.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -29,39 +31,45 @@ class ClassTable(BaseModel):
     digits: int = 0
     """Ids are padded with zeros to so many digits, as folders are named."""
 
-    def classes_of(self, task: str, base: Path, cases: Sequence[str]) -> dict[str, int]:
-        """Return the class of each case that has one asked for.
+    def classes_of(
+        self, task: str, base: Path, cases: Sequence[str]
+    ) -> tuple[dict[str, int], dict[str, FaultySource]]:
+        """Return the class of each case that has one asked for, and the cases whose class is open.
+
+        That is a case without a row, with two values, or with one that means nothing here.
 
         Raises:
-            DataError: No file or column, a case without a row, a case with two classes, or a value
-                that means nothing here.
+            DataError: No file or column.
         """
         path = find_table(task, base, self.file)
         table = read_table(task, path, (self.key, self.value))
-        values: dict[str, str] = {}
+        values: dict[str, list[str]] = {}
         for raw, value in zip(table[self.key], table[self.value], strict=True):
-            key = raw.removesuffix(".0").zfill(self.digits)
-            if values.setdefault(key, value) != value:
-                raise DataError(
-                    f"{task}: {path}: {self.key} {raw} has two values of {self.value},"
-                    f" {values[key]!r} and {value!r}"
-                )
+            known = values.setdefault(raw.removesuffix(".0").zfill(self.digits), [])
+            if value not in known:
+                known.append(value)
         found: dict[str, int] = {}
+        faulty: dict[str, FaultySource] = {}
         for case in cases:
-            if case not in values:
-                raise DataError(
-                    f"{task}: {path}: column {self.key!r} has no row for case {case}, whose image"
-                    " is there"
-                )
-            class_id = meaning_of(task, path, self.value, values[case], self.meaning, case)
-            if class_id is not None:
-                found[case] = class_id
-        return found
+            said = values.get(case, [])
+            if not said:
+                message = f"column {self.key!r} has no row for case {case}, whose image is there"
+                faulty[case] = FaultySource(path, message)
+            elif len(said) > 1:
+                message = f"case {case} has two values of {self.value}, {' and '.join(said)}"
+                faulty[case] = FaultySource(path, message)
+            else:
+                class_id = meaning_of(path, self.value, said[0], self.meaning, case)
+                if isinstance(class_id, FaultySource):
+                    faulty[case] = class_id
+                elif class_id is not None:
+                    found[case] = class_id
+        return found, faulty
 
 
 def find_table(task: str, base: Path, pattern: str) -> Path:
     """Return the first file of this pattern; raises DataError where there is none."""
-    found = sorted(path for path in base.glob(pattern) if not path.name.startswith("."))
+    found = match(base, pattern, [])  # what may not be read is told where scans are looked for
     if not found:
         raise DataError(f"{task}: no {pattern} in {base}, which says the classes; put it there")
     return found[0]
@@ -92,12 +100,11 @@ def read_table(task: str, path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def meaning_of(
-    task: str, path: Path, column: str, value: str, meaning: dict[str, int | None], case: str
-) -> int | None:
-    """Return the class id of a value; raises DataError where it means nothing here."""
+    path: Path, column: str, value: str, meaning: dict[str, int | None], case: str
+) -> int | FaultySource | None:
+    """Return the class id of a value, or what is wrong where it means nothing here."""
     if value not in meaning:
-        raise DataError(
-            f"{task}: {path}: column {column!r} says {value!r} of case {case}; known are"
-            f" {', '.join(map(repr, meaning))}"
-        )
+        known = ", ".join(map(repr, meaning))
+        message = f"column {column!r} says {value!r} of case {case}; known are {known}"
+        return FaultySource(path, message)
     return meaning[value]

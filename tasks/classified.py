@@ -9,12 +9,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medssl_bench.data.reading import FileSource
-from medssl_bench.errors import DataError
+from medssl_bench.data.faulty import FaultySource, closed_cases
+from medssl_bench.data.volume import Source
 from medssl_bench.task import Case, Intensity, Preprocessing
 from medssl_bench.tasks.class_table import ClassTable
 from medssl_bench.tasks.layout import first_group
-from medssl_bench.tasks.release import Release, Tree
+from medssl_bench.tasks.release import ONE_TREE, Release, Tree
 from medssl_bench.tasks.split import Split, Stratified
 
 BRAIN = {
@@ -38,9 +38,10 @@ class Scan:
     """One case as found: its files by channel, whose it is, and its class."""
 
     id: str
-    images: Mapping[str, Path]
+    images: Mapping[str, Source]
     patient: str
-    class_id: int
+    class_id: int | None
+    """None where it is faulty, and its images say why."""
 
 
 class Example(BaseModel):
@@ -69,37 +70,42 @@ class Classified(Release):
     def cases(self, root: Path | None) -> list[Case]:
         """List the classified cases; those without a class that is asked for are passed over.
 
+        A case that lacks a channel, a row of the table or a class is there, and faulty.
+
         Raises:
-            DataError: No tree, a case without a channel or class, or a table that cannot be used.
+            DataError: No tree, or a table that cannot be used.
         """
         base, tree = self._find(root)
         assert isinstance(tree, Tree)
+        closed: list[Path] = []
         scans: dict[str, Scan] = {}
-        for scan in self.scans(base, tree):
+        for scan in self.scans(base, tree, closed):
             if scan.id in scans:
-                pair = [next(iter(one.images.values())) for one in (scans[scan.id], scan)]
-                raise DataError(
-                    f"{self.name}: {pair[0]} and {pair[1]} are both {scan.id}; remove one"
-                )
+                first = scans[scan.id]
+                files = [str(next(iter(one.images.values()))) for one in (first, scan)]
+                fault = FaultySource(Path(files[0]), f"{files[1]} is {scan.id} too; remove one")
+                scan = Scan(scan.id, dict.fromkeys(self.channels, fault), scan.patient, None)
             scans[scan.id] = scan
-        patients = {name: scans[name].patient for name in sorted(scans)}
-        if isinstance(self.split, Stratified):
-            pools = self.split.pools_of(
-                patients, {name: scan.class_id for name, scan in scans.items()}
-            )
-        else:
-            pools = self.split.pools(patients)
-        return [
+        classes = {name: scan.class_id for name, scan in scans.items() if scan.class_id is not None}
+        patients = {name: scans[name].patient for name in sorted(classes)}
+        pools = (
+            self.split.pools_of(patients, classes)
+            if isinstance(self.split, Stratified)
+            else self.split.pools(patients)
+        )
+        pools |= {name: "train" for name in sorted(scans) if name not in classes}
+        cases = [
             Case(
                 name,
-                {word: FileSource(scans[name].images[word]) for word in self.channels},
-                patient=patients[name],
+                scans[name].images,
+                patient=scans[name].patient,
                 pool=pool,
                 info={"tree": tree.name},
                 class_id=scans[name].class_id,
             )
             for name, pool in pools.items()
         ]
+        return cases + closed_cases(base, dict.fromkeys(closed), self.channels)
 
     def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
         """Write made-up cases below ``out``, in the first tree or the one named."""
@@ -111,22 +117,25 @@ class Classified(Release):
         """Return the folder given: patterns reach below it, and tables may lie beside the scans."""
         return [root]
 
-    def scans(self, base: Path, tree: Tree) -> list[Scan]:
-        """List what lies in a tree and has a class."""
+    def scans(self, base: Path, tree: Tree, closed: list[Path]) -> list[Scan]:
+        """List what lies in a tree and has a class; what may not be read goes to ``closed``."""
         raise NotImplementedError
 
-    def _channels_of(self, base: Path, tree: Tree) -> dict[str, dict[str, Path]]:
-        """Return id -> channel -> file, complete."""
-        found = {word: self._list(base, tree, tree.images[word]) for word in self.channels}
-        every: dict[str, dict[str, Path]] = {}
+    def _channels_of(
+        self, base: Path, tree: Tree, closed: list[Path]
+    ) -> dict[str, dict[str, Source]]:
+        """Return id -> channel -> file; a file that is not there is faulty."""
+        listings = {word: self._list(base, tree, tree.images[word]) for word in self.channels}
+        closed += [path for listing in listings.values() for path in listing.closed]
+        found = {word: listing.sources(advice=ONE_TREE) for word, listing in listings.items()}
+        every: dict[str, dict[str, Source]] = {}
         for number in sorted(set().union(*found.values())):
-            for word, files in found.items():
-                if number not in files:
-                    raise DataError(
-                        f"{self.name}: {number} has no {word}, expected"
-                        f" {base / tree.images[word]}; unpack it completely"
-                    )
-            every[number] = {word: files[number] for word, files in found.items()}
+            if closed and not all(number in files for files in found.values()):
+                continue  # what is not seen may lie there; that is said once
+            every[number] = {
+                word: files.get(number) or self._absent(base, tree, number, word)
+                for word, files in found.items()
+            }
         return every
 
 
@@ -135,23 +144,23 @@ class ClassifiedByFolder(Classified):
 
     class_folders: dict[int, str]
 
-    def scans(self, base: Path, tree: Tree) -> list[Scan]:
+    def scans(self, base: Path, tree: Tree, closed: list[Path]) -> list[Scan]:
         """List the cases of every class's folder."""
         found = []
         for class_id, folder in self.class_folders.items():
             of_class = tree.model_copy(update={"images": _named(tree.images, folder)})
-            for number, images in self._channels_of(base, of_class).items():
+            for number, images in self._channels_of(base, of_class, closed).items():
                 patient = first_group(self.patient, number)
                 found.append(Scan(number, images, patient, class_id))
         return found
 
-    def holds(self, base: Path, tree: Tree) -> bool:
+    def holds(self, base: Path, tree: Tree, closed: list[Path]) -> bool:
         """Tell whether the folder of any class holds an image."""
-        return any(
-            self._list(base, tree, pattern)
+        of_classes = [
+            tree.model_copy(update={"images": _named(tree.images, folder)})
             for folder in self.class_folders.values()
-            for pattern in _named(tree.images, folder).values()
-        )
+        ]
+        return any([super(ClassifiedByFolder, self).holds(base, one, closed) for one in of_classes])
 
 
 class ClassifiedByTable(Classified):
@@ -159,13 +168,17 @@ class ClassifiedByTable(Classified):
 
     table: ClassTable
 
-    def scans(self, base: Path, tree: Tree) -> list[Scan]:
+    def scans(self, base: Path, tree: Tree, closed: list[Path]) -> list[Scan]:
         """List the cases that the table gives a class."""
-        images = self._channels_of(base, tree)
-        classes = self.table.classes_of(self.name, base, [*images])
-        return [
+        images = self._channels_of(base, tree, closed)
+        classes, faulty = self.table.classes_of(self.name, base, [*images])
+        scans = [
             Scan(number, images[number], first_group(self.patient, number), class_id)
             for number, class_id in classes.items()
+        ]
+        return scans + [
+            Scan(number, dict.fromkeys(self.channels, fault), number, None)
+            for number, fault in faulty.items()
         ]
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from medssl_bench.data.reading import FileSource
-from medssl_bench.draws import check_split
+from medssl_bench.data.faulty import FaultySource, closed_cases
+from medssl_bench.data.volume import Source
 from medssl_bench.errors import DataError, did_you_mean
 from medssl_bench.task import Case, Intensity, Preprocessing, Task, Triple
 from medssl_bench.tasks.intensity import intensity_of
-from medssl_bench.tasks.layout import first_group, is_expression, list_volumes
+from medssl_bench.tasks.layout import Listing, first_group, is_expression, list_volumes
 from medssl_bench.tasks.split import Split
 from medssl_bench.tasks.yaml_file import read_mapping, validate
 
@@ -130,35 +131,79 @@ class CustomTask(Task):
     def cases(self, root: Path | None) -> list[Case]:
         """List the cases of the tree below ``root`` if it is there, else beside the YAML.
 
+        Faulty are an image or label without its partner, two files of one id, and an id of the
+        split that is not there.
+
         Raises:
-            DataError: no images, an image or label without its partner, an id of the split that
-                is not there, a patient on both sides, or a side without cases.
+            DataError: no images.
         """
         base = self._base(root)
-        images = {name: self._channel(base, name) for name in self.channels}
-        labels = list_volumes(base, self.layout.labels)
+        listings = {name: self._channel(base, name) for name in self.channels}
+        listed_labels = list_volumes(base, self.layout.labels)
+        advice = "mark the part of the path that tells cases apart with {id}"
+        images = {name: listing.sources(advice=advice) for name, listing in listings.items()}
+        labels = listed_labels.sources(advice=advice)
+        closed = [path for one in (*listings.values(), listed_labels) for path in one.closed]
         ids = sorted(set().union(*images.values()))
         patients = {number: first_group(self.layout.patient, number) for number in ids}
         cases: list[Case] = []
         for number, pool in self.split.pools(patients).items():
-            for name, found in images.items():
-                if number not in found:
-                    raise DataError(f"{self.name}: case {number!r} has no channel {name!r}")
-            if number not in labels:
-                raise DataError(
-                    f"{self.name}: {images[self.channels[0]][number]} has no label {number!r} in"
-                    f" {base / self.layout.labels}; add it, or leave the case out of images"
+            if closed and not (number in labels and all(number in of for of in images.values())):
+                continue  # what is not seen may lie there; that is said once
+            sources = {
+                name: found.get(number)
+                or FaultySource(
+                    base / self._place(name), f"case {number!r} has no channel {name!r}"
                 )
-            sources = {name: FileSource(found[number]) for name, found in images.items()}
-            cases.append(Case(number, sources, FileSource(labels[number]), patients[number], pool))
-        self._refuse(patients, labels, cases)
-        return cases
+                for name, found in images.items()
+            }
+            label = labels.get(number) or FaultySource(
+                Path(str(next(of[number] for of in images.values() if number in of))),
+                f"has no label {number!r} in {base / self.layout.labels}; add it, or leave the case"
+                " out of images",
+            )
+            cases.append(Case(number, sources, label, patients[number], pool))
+        if not closed:
+            cases += self._lonely(base, patients, labels)
+        return cases + closed_cases(base, closed, self.channels)
+
+    def _place(self, channel: str) -> str:
+        """Return the folder or pattern of a channel."""
+        images = self.layout.images
+        return images[channel] if isinstance(images, dict) else images
+
+    def _lonely(
+        self, base: Path, patients: Mapping[str, str], labels: Mapping[str, Source]
+    ) -> list[Case]:
+        """Return a faulty case for each id of the split, or else each label, without an image."""
+        known = {*patients, *patients.values()}
+        faults = {
+            name: FaultySource(
+                base / self._place(self.channels[0]),
+                f"the split lists {name!r}, of which there is no image.{did_you_mean(name, known)}",
+            )
+            for name in self.split.listed
+            if name not in known
+        }
+        if not self.split.listed:
+            for name in sorted(labels.keys() - patients.keys()):
+                faults[name] = FaultySource(Path(str(labels[name])), f"has no image {name!r}")
+        tested = self.split.test if isinstance(self.split.test, tuple) else ()
+        return [
+            Case(
+                name,
+                dict.fromkeys(self.channels, fault),
+                pool="test" if name in tested else "train",
+            )
+            for name, fault in faults.items()
+        ]
 
     def _base(self, root: Path | None) -> Path:
         """Return the folder that ``images`` is relative to: ``--data`` first, then the YAML's."""
         tried = [base for base in (root, self.file.parent) if base is not None]
         for base in tried:
-            if self._channel(base, self.channels[0]):
+            listing = self._channel(base, self.channels[0])
+            if listing.paths or listing.closed:
                 return base
         places = " nor ".join(str(base) for base in dict.fromkeys(tried))
         raise DataError(
@@ -166,7 +211,7 @@ class CustomTask(Task):
             f" give --data DIR or correct `images` in {self.file}"
         )
 
-    def _channel(self, base: Path, name: str) -> dict[str, Path]:
+    def _channel(self, base: Path, name: str) -> Listing:
         images, channels = self.layout.images, self.layout.channels
         if isinstance(images, dict):
             return list_volumes(base, images[name])
@@ -176,26 +221,7 @@ class CustomTask(Task):
         if channels is None:
             return found
         ending = channels[name]
-        return {key.removesuffix(ending): found[key] for key in found if key.endswith(ending)}
-
-    def _refuse(self, patients: dict[str, str], labels: dict[str, Path], cases: list[Case]) -> None:
-        known = {*patients, *patients.values()}
-        for name in self.split.listed:
-            if name not in known:
-                raise DataError(
-                    f"{self.name}: the split lists {name!r}, of which there is no image."
-                    f"{did_you_mean(name, known)}"
-                )
-        alone = sorted(labels.keys() - patients.keys())
-        if alone and not self.split.listed:
-            raise DataError(f"{self.name}: label {labels[alone[0]]} has no image {alone[0]!r}")
-        try:
-            check_split(cases, self.name)
-        except DataError as error:
-            advice = (
-                "" if self.split.listed else "; choose another seed, an exact `test: 2`, or lists"
-            )
-            raise DataError(f"{error}{advice}") from None
+        return found.renamed(lambda key: key.removesuffix(ending) if key.endswith(ending) else None)
 
     def tree(self) -> str:
         """Return what the YAML asks for."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict
 
 from medssl_bench.data.dicom_labels import DicomLabel
+from medssl_bench.data.faulty import FaultySource
 from medssl_bench.data.reading import FileSource
+from medssl_bench.data.volume import Source
 from medssl_bench.errors import DataError
 from medssl_bench.tasks.layout import list_volumes
 
@@ -82,37 +84,50 @@ class DicomTree(BaseModel):
         """Return where that is expected, in words."""
         return f"{what} below {base}"
 
-    def is_in(self, base: Path) -> bool:
-        """Tell whether such a scan lies below ``base``."""
-        return any(self._is_scan(one) for one in self._find(base))
+    def is_in(self, base: Path, closed: list[Path]) -> bool:
+        """Tell whether such a scan lies below ``base``; what may not be read goes to ``closed``."""
+        return any(self._is_scan(one) for one in self._find(base, closed))
 
-    def found(self, base: Path) -> tuple[dict[str, FileSource], dict[str, DicomLabel]]:
-        """Return the scans and the labels by id.
+    def found(self, base: Path) -> tuple[dict[str, Source], dict[str, Source], list[Path]]:
+        """Return the scans and the labels by id, and what may not be read.
 
-        Raises:
-            DataError: A patient has several scans or labels, and their references do not tell
-                which belong together.
+        Faulty are those of a patient who has several scans or labels whose references do not tell
+        which belong together.
         """
+        closed: list[Path] = []
         scans: dict[str, list[Found]] = {}
         beside: dict[str, list[Found]] = {}
-        for one in self._find(base):
+        for one in self._find(base, closed):
             which = scans if self._is_scan(one) else beside
             which.setdefault(self._id(one.patient), []).append(one)
-        drawn = list_volumes(base, self.contours) if self.contours else {}
-        images: dict[str, FileSource] = {}
-        labels: dict[str, DicomLabel] = {}
+        drawn: dict[str, Source] = {}
+        files: dict[str, Path] = {}
+        if self.contours:
+            listing = list_volumes(base, self.contours)
+            files, drawn = listing.paths, listing.sources()
+            closed += listing.closed
+        images: dict[str, Source] = {}
+        labels: dict[str, Source] = {}
         for number, several in scans.items():
-            files = [drawn[number]] if number in drawn else self._labels(number, beside)
-            scan, file = self._pair(number, several, files)
-            images[number] = FileSource(scan.path)
+            if isinstance(twice := drawn.get(number), FaultySource):
+                images[number] = FileSource(several[0].path)
+                labels[number] = twice
+                continue
+            beside_it = [files[number]] if number in files else self._labels(number, beside)
+            try:
+                scan, file = self._pair(number, several, beside_it)
+            except DataError as error:
+                images[number] = labels[number] = FaultySource(several[0].path, str(error))
+                continue
+            images[number] = image = FileSource(scan.path)
             if file is not None:
-                labels[number] = DicomLabel(file, images[number], self.regions)
-        return images, labels
+                labels[number] = DicomLabel(file, image, self.regions)
+        return images, labels, list(dict.fromkeys(closed))
 
-    def _find(self, base: Path) -> Iterator[Found]:
+    def _find(self, base: Path, closed: list[Path]) -> Iterator[Found]:
         from medssl_bench.data.dicom_index import find
 
-        return find(base, self._expression())
+        return find(base, self._expression(), closed)
 
     def _is_scan(self, one: Found) -> bool:
         return one.modality == self.modality and bool(re.search(self.description, one.description))

@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medssl_bench.data.reading import FileSource
-from medssl_bench.errors import DataError
+from medssl_bench.data.faulty import FaultySource, closed_cases
 from medssl_bench.task import Case, Intensity, Preprocessing
 from medssl_bench.tasks.layout import list_volumes
 from medssl_bench.tasks.release import Release, Samples, Tree
@@ -37,24 +36,25 @@ class MRBrainS(Release):
         """List the five cases, and the test cases that have a label."""
         five = super().cases(root)
         base, _ = self._find(root)
-        tested = [
-            self._test_case(base, number, label)
-            for number, label in list_volumes(base, "**/TestLabels/{id}.nii*").items()
-        ]
-        return [*(replace(case, pool="train") for case in five), *tested] if tested else five
-
-    def _test_case(self, base: Path, number: str, label: Path) -> Case:
-        images = {}
-        for channel in CHANNELS:
-            found = list_volumes(base, f"**/TestData/{{id}}/{channel}.nii*")
-            if number not in found:
-                raise DataError(
-                    f"{self.name}: {label} is the label of a case that has no {channel}, expected"
-                    f" {base / 'TestData' / number / channel}.nii; unpack TestData completely"
+        labels = list_volumes(base, "**/TestLabels/{id}.nii*")
+        channels = {
+            channel: list_volumes(base, f"**/TestData/{{id}}/{channel}.nii*")
+            for channel in CHANNELS
+        }
+        tested = []
+        for number, label in labels.sources().items():
+            images = {
+                channel: found.sources().get(number)
+                or FaultySource(
+                    base / "TestData" / number / f"{channel}.nii",
+                    f"there is no {channel}, but a label, {label}; unpack TestData completely",
                 )
-            images[channel] = FileSource(found[number])
-        name = f"test_{number}"
-        return Case(name, images, FileSource(label), name, "test", {"tree": "release"})
+                for channel, found in channels.items()
+            }
+            name = f"test_{number}"
+            tested.append(Case(name, images, label, name, "test", {"tree": "release"}))
+        tested += closed_cases(base, labels.closed, self.channels)
+        return [*(replace(case, pool="train") for case in five), *tested] if tested else five
 
     def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
         """Write the five cases, with the files beside them that are not used."""

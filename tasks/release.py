@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from medssl_bench.data.faulty import CLOSED, FaultySource, closed_cases
+from medssl_bench.data.folders import names_in
 from medssl_bench.data.hdf5 import Hdf5Source
 from medssl_bench.data.reading import FileSource
 from medssl_bench.data.volume import Source
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Task
 from medssl_bench.tasks.dicom_tree import DicomTree
-from medssl_bench.tasks.layout import first_group, list_volumes
+from medssl_bench.tasks.layout import Listing, first_group, list_volumes
 from medssl_bench.tasks.split import FromNumber, Rounded, Split
+
+ONE_TREE = "remove one, or point --data at one tree"
+"""What to do where a case is there twice."""
 
 
 class Tree(BaseModel):
@@ -82,58 +88,72 @@ class Release(Task):
     split: Split | FromNumber | Rounded
 
     def cases(self, root: Path | None) -> list[Case]:
-        """List the labelled cases; an image without its label is an error.
+        """List the labelled cases; a case without one of its files is there, and faulty.
 
         Raises:
-            DataError: No tree, a case without a channel or label, or a side without cases.
+            DataError: No tree.
         """
         base, tree = self._find(root)
-        images, labels = self._sources(base, tree)
+        images, labels, closed = self._sources(base, tree)
         every = {*labels} if self.only_labelled else {*labels}.union(*images.values())
         every -= {*self.left_out}
-        for number in sorted(every):
-            for name, found in images.items():
-                if number not in found:
-                    raise DataError(
-                        f"{self.name}: {number} has no {name}, expected"
-                        f" {tree.expected(base, tree.places[name])}; unpack it completely"
-                    )
-            if number not in labels:
-                image = images[self.channels[0]][number]
-                raise DataError(
-                    f"{self.name}: {image} has no label, expected"
-                    f" {tree.expected(base, tree.label)}; unpack the labels completely"
-                )
+        if closed:  # what is not seen may lie there; that is said once
+            every = {n for n in every if n in labels and all(n in of for of in images.values())}
         patients = {number: first_group(self.patient, number) for number in sorted(every)}
-        return [
+        cases = [
             Case(
                 number,
-                {name: images[name][number] for name in self.channels},
-                labels[number],
+                {
+                    name: images[name].get(number) or self._absent(base, tree, number, name)
+                    for name in self.channels
+                },
+                labels.get(number) or self._unlabelled(base, tree, images, number),
                 patients[number],
                 pool,
                 {"tree": tree.name},
             )
             for number, pool in self.split.pools(patients).items()
         ]
+        return cases + closed_cases(base, closed, self.channels)
+
+    def _absent(self, base: Path, tree: Tree | DicomTree, number: str, name: str) -> FaultySource:
+        """Return what stands for a channel that a case lacks."""
+        before, _, after = self.case.partition("{id}")
+        number = number.removeprefix(before).removesuffix(after)
+        place = tree.places[name].replace("{id}", number)
+        if isinstance(tree, DicomTree):
+            return FaultySource(base, f"no {place}; unpack it completely")
+        return FaultySource(base / place, f"there is no {name}; unpack it completely")
+
+    def _unlabelled(
+        self,
+        base: Path,
+        tree: Tree | DicomTree,
+        images: Mapping[str, Mapping[str, Source]],
+        number: str,
+    ) -> FaultySource:
+        """Return what stands for the label of an image that has none."""
+        image = next(of[number] for of in images.values() if number in of)
+        expected = tree.expected(base, tree.label)
+        return FaultySource(
+            Path(str(image)), f"has no label, expected {expected}; unpack the labels completely"
+        )
 
     def _sources(
         self, base: Path, tree: Tree | DicomTree
-    ) -> tuple[dict[str, dict[str, Source]], dict[str, Source]]:
-        """Return the images by channel and id, and the labels by id."""
+    ) -> tuple[dict[str, dict[str, Source]], dict[str, Source], list[Path]]:
+        """Return the images by channel and id, the labels by id, and what may not be read."""
         if isinstance(tree, DicomTree):
-            try:
-                scans, drawn = tree.found(base)
-            except DataError as error:
-                raise DataError(f"{self.name}: {error}") from None
-            return {self.channels[0]: self._named(scans)}, self._named(drawn)
-        images: dict[str, dict[str, Source]] = {
-            name: {case: tree.source(path, name) for case, path in found.items()}
-            for name, where in tree.images.items()
-            for found in [self._list(base, tree, where)]
-        }
+            scans, drawn, shut = tree.found(base)
+            return {self.channels[0]: self._named(scans)}, self._named(drawn), shut
+        listings = {name: self._list(base, tree, where) for name, where in tree.images.items()}
         labels = self._list(base, tree, tree.label)
-        return images, {case: tree.source(path, "label") for case, path in labels.items()}
+        images = {
+            name: listing.sources(partial(tree.source, name=name), ONE_TREE)
+            for name, listing in listings.items()
+        }
+        closed = [path for listing in (*listings.values(), labels) for path in listing.closed]
+        return images, labels.sources(partial(tree.source, name="label"), ONE_TREE), closed
 
     def _named(self, found: Mapping[str, Source]) -> dict[str, Source]:
         """Put cases' ids for what ``{id}`` stood for."""
@@ -146,11 +166,18 @@ class Release(Task):
                 f"{self.name}: no data folder given; use --data DIR or BENCH_DATA, with what is"
                 f" had from {self.access}; see `bench data status {self.name}`"
             )
+        closed: list[Path] = []
         for base in self.bases(root):
             for tree in self.trees:
-                found = tree.is_in(base) if isinstance(tree, DicomTree) else self.holds(base, tree)
+                found = (
+                    tree.is_in(base, closed)
+                    if isinstance(tree, DicomTree)
+                    else self.holds(base, tree, closed)
+                )
                 if found:
                     return base, tree
+        if closed:
+            raise DataError(f"{self.name}: {closed[0]}: {CLOSED}")
         patterns = " or ".join(next(iter(tree.places.values())) for tree in self.trees)
         raise DataError(
             f"{self.name}: no cases in {root}; expected {patterns} there, from {self.access};"
@@ -160,23 +187,22 @@ class Release(Task):
     def bases(self, root: Path) -> list[Path]:
         """Return the folders that may hold the tree, the one given last."""
         wanted = {name.lower() for name in (*self.folders, self.name)}
-        inside = sorted(root.iterdir()) if root.is_dir() else []
-        named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
+        inside = [root / name for name in names_in(root) if name.lower() in wanted]
+        named = [path for path in inside if path.is_dir()]
         return [*named, root]
 
-    def holds(self, base: Path, tree: Tree) -> bool:
-        """Tell whether any image lies in ``base`` where the tree has them."""
-        return any(self._list(base, tree, pattern) for pattern in tree.images.values())
+    def holds(self, base: Path, tree: Tree, closed: list[Path]) -> bool:
+        """Tell whether any image lies in ``base`` where the tree has them.
 
-    def _list(self, base: Path, tree: Tree, pattern: str) -> dict[str, Path]:
-        try:
-            found = list_volumes(base, pattern, any_case=tree.any_case)
-        except DataError as error:
-            pair = str(error).partition(" have the same id")[0]
-            raise DataError(
-                f"{self.name}: {pair} are one case twice; remove one, or point --data at one tree"
-            ) from None
-        return {self.case.replace("{id}", number): path for number, path in found.items()}
+        Folders that may not be read are added to ``closed``.
+        """
+        found = [self._list(base, tree, pattern) for pattern in tree.images.values()]
+        closed += [path for listing in found for path in listing.closed]
+        return any(listing.paths for listing in found)
+
+    def _list(self, base: Path, tree: Tree, pattern: str) -> Listing:
+        found = list_volumes(base, pattern, any_case=tree.any_case)
+        return found.renamed(lambda number: self.case.replace("{id}", number))
 
     def tree(self) -> str:
         """Return every layout that is known."""

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medssl_bench.data.reading import NIFTI
+from medssl_bench.data.folders import match
+from medssl_bench.data.reading import NIFTI, FileSource
 from medssl_bench.task import Intensity, Preprocessing
 from medssl_bench.tasks.classified import Classified, Example, Scan
 from medssl_bench.tasks.layout import first_group, stem
@@ -27,28 +28,31 @@ COLLECTIONS = {"MIDRC-RICORD-1B": 0, "MIDRC-RICORD-1A": 1}
 class Ricord(Classified):
     """Series in folders or files below the folder of each collection."""
 
-    def scans(self, base: Path, tree: Tree) -> list[Scan]:
+    def scans(self, base: Path, tree: Tree, closed: list[Path]) -> list[Scan]:
         """List the series of both collections."""
         found = []
         for collection, class_id in COLLECTIONS.items():
-            for name, path in series(base, collection, tree.name):
+            for name, path in series(base, collection, tree.name, closed):
                 patient = first_group(self.patient, name)
-                found.append(Scan(name, {"image": path}, patient, class_id))
+                found.append(Scan(name, {"image": FileSource(path)}, patient, class_id))
         return found
 
-    def holds(self, base: Path, tree: Tree) -> bool:
+    def holds(self, base: Path, tree: Tree, closed: list[Path]) -> bool:
         """Tell whether either collection has a series in this layout."""
-        return any(series(base, collection, tree.name) for collection in COLLECTIONS)
+        return any([series(base, collection, tree.name, closed) for collection in COLLECTIONS])
 
 
-def series(base: Path, collection: str, tree: str) -> list[tuple[str, Path]]:
-    """Return list name and path of a collection's series, as NIfTI files or as DICOM folders."""
+def series(base: Path, collection: str, tree: str, closed: list[Path]) -> list[tuple[str, Path]]:
+    """Return list name and path of a collection's series, as NIfTI files or as DICOM folders.
+
+    What may not be read goes to ``closed``.
+    """
     if tree == "NIfTI":
-        paths = base.glob(f"**/{collection}/ID*")
-        return [(stem(path.name), path) for path in sorted(paths) if path.name.endswith(NIFTI)]
+        paths = match(base, f"**/{collection}/ID*", closed)
+        return [(stem(path.name), path) for path in paths if path.name.endswith(NIFTI)]
     found = []
-    for path in sorted(base.glob(f"**/{collection}/{collection}-*/*/*")):
-        if path.is_dir() and any(path.glob("*.dcm")):
+    for path in match(base, f"**/{collection}/{collection}-*/*/*", closed):
+        if match(path, "*.dcm", closed):
             patient, study = path.parts[-3], path.parts[-2]
             number = patient.removeprefix(f"{collection}-")
             name = f"ID{number}_date{study[:10]}_{path.name.replace(' ', '-')}"

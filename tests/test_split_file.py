@@ -217,9 +217,30 @@ def test_published_paths_and_objects_are_read():
     assert (len(ricord.train), len(ricord.test)) == (194 + 52, 84)
     isles = read_split([PUBLISHED / "isles22_brainmvp.json"])
     assert (len(isles.train), len(isles.test)) == (202, 36)
-    name = "sub-strokecase0001_ses-0001"
-    found, _ = apply_split("t", cases(name), isles)
-    assert sides(found) == {name: "train"}
+    rule = load_task("isles22").split
+    ids = [*rule.train, *rule.test]
+    found, notes = apply_split("isles22", cases(*ids), isles)
+    assert notes == []
+    assert sides(found) == rule.pools({name: name for name in ids})
+
+
+def test_a_bids_name_calls_its_subject_and_every_missing_test_case_is_named(tmp_path):
+    entry = "sub-0{0}_ses-1/sub-0{0}_ses-1_{1}.nii.gz"
+    listed = {
+        side: [
+            {"image": [entry.format(n, "dwi")], "label": entry.format(n, "msk")} for n in numbers
+        ]
+        for side, numbers in (("training", range(1, 3)), ("test", range(3, 9)))
+    }
+    (tmp_path / "s.json").write_text(json.dumps(listed))
+    found, notes = apply_split(
+        "t", cases("sub-01", "sub-02", "sub-03"), read_split([tmp_path / "s.json"])
+    )
+    assert sides(found) == {"sub-01": "train", "sub-02": "train", "sub-03": "test"}
+    (note,) = notes
+    assert note.startswith("5 of 6 test cases that the split lists are not in the data: ")
+    files = (entry.format(n, "msk").split("/")[1] for n in range(4, 9))
+    assert note.endswith(": " + ", ".join(files))
 
 
 def test_rules_are_named():

@@ -292,6 +292,11 @@ def _same_runs(usable: list[Scores]) -> tuple[list[Scores], list[str]]:
             notes.append(f"{label}: lacks draws or seeds that most methods have")
             continue
         if not mine.all():
-            notes.append(f"{label}: {(~mine).sum()} runs of draws or seeds that others lack")
+            beyond = {*table.index[~mine]}
+            short_of = [name for name, _, other in usable if beyond - {*other.index}]
+            notes.append(
+                f"{label}: {len(beyond)} runs of draws or seeds that {' and '.join(short_of)}"
+                f" lack{'s' * (len(short_of) == 1)}"
+            )
         kept.append((label, identity, table[mine]))
     return kept, notes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
+from medssl_bench.analysis.leaderboard.leaks import leak_lines
 from medssl_bench.analysis.leaderboard.results import Results
 from medssl_bench.analysis.statistics.answer import FEW_METHODS
 from medssl_bench.analysis.statistics.panel import Panel, panels_in, scored
@@ -100,11 +101,14 @@ class Outcome:
     sections: Sequence[Section]
     figures: Mapping[str, Figure] = field(default_factory=dict)
     """File name without ending to figure."""
+    leaks: Sequence[str] = ()
+    """Which test cases of the records were in a pretraining corpus, one line a task."""
 
     @property
     def text(self) -> str:
         """All sections as plain text."""
-        return "\n\n".join([self.claim, *(_section_text(one) for one in self.sections)])
+        parts = [self.claim, *(_section_text(one) for one in self.sections)]
+        return "\n\n".join([*parts, *(["\n".join(self.leaks)] if self.leaks else [])])
 
     @property
     def table(self) -> pd.DataFrame:
@@ -121,6 +125,7 @@ class Outcome:
         return {
             "analysis": self.name,
             "claim": self.claim,
+            "leaks": list(self.leaks),
             "sections": [
                 {
                     "title": one.title,
@@ -149,6 +154,17 @@ class Outcome:
         except OSError as error:
             raise BenchError(f"--out {folder}: cannot be written ({error.strerror})") from None
         return files
+
+
+def leak_notes(records: Sequence[Mapping[str, Any]], task: str | None) -> list[str]:
+    """Say which test cases of an analysis's records an audit found in a pretraining corpus.
+
+    Args:
+        records: All that were read.
+        task: The one that was asked about, if one was.
+    """
+    used = [one for one in records if task is None or one["cell"]["task"] == task]
+    return [f"leak: {line}" for line in leak_lines(used)]
 
 
 def digits_of(metric: str) -> int:

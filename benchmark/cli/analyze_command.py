@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -70,7 +71,7 @@ def command(
 
     from medssl_bench.analysis.leaderboard.results import read_results
     from medssl_bench.analysis.statistics.panel import HIGHER_IS_BETTER
-    from medssl_bench.analysis.studies.outcome import Evidence, Options
+    from medssl_bench.analysis.studies.outcome import Evidence, Options, leak_notes
     from medssl_bench.errors import did_you_mean
     from medssl_bench.validation import check_writable
     from medssl_bench.workspace import load_workspace
@@ -86,6 +87,8 @@ def command(
         found, left_out = read_results(root)
     options = Options(metric, task, shots, alpha, correction, gall_bladder, resamples, seed)
     outcome = entry.load()(Evidence(found, options))
+    if found is not None:
+        outcome = replace(outcome, leaks=leak_notes(found.records, task))
     files = outcome.write(folder)
     if as_json:
         click.echo(json.dumps(outcome.document, indent=1, allow_nan=False, ensure_ascii=False))

@@ -25,7 +25,8 @@ def fill(contours: Sequence[NDArray[np.float64]], header: Header) -> NDArray[np.
     """Return the voxels ``(X, Y, Z)`` whose centres lie inside the contours, or on one.
 
     Several contours in a slice combine by even-odd (DICOM PS3.3 C.8.8.6.3): one within another is
-    a hole, one within a hole an island. Contours of less than three points enclose nothing.
+    a hole, one within a hole an island. A contour that is drawn twice counts once, or its slice
+    would be emptied. Contours of less than three points enclose nothing.
 
     Args:
         contours: Each ``(N, 3)`` in DICOM's LPS millimetres, closed without repeating a point.
@@ -37,6 +38,7 @@ def fill(contours: Sequence[NDArray[np.float64]], header: Header) -> NDArray[np.
     mask = np.zeros(header.shape, dtype=np.bool_)
     to_index = np.linalg.inv(header.affine) @ LPS_TO_RAS
     gap = header.spacing[2]
+    drawn: set[tuple[int, frozenset[tuple[float, ...]]]] = set()
     for number, points in enumerate(contours, 1):
         index = points @ to_index[:3, :3].T + to_index[:3, 3]
         place = round(float(index[:, 2].mean()))
@@ -54,6 +56,10 @@ def fill(contours: Sequence[NDArray[np.float64]], header: Header) -> NDArray[np.
             )
         if len(points) >= 3:
             flat = index[:, :2].round(DECIMALS)
+            outline = (place, frozenset(map(tuple, flat.tolist())))
+            if outline in drawn:
+                continue
+            drawn.add(outline)
             inside = polygon(flat[:, 0], flat[:, 1], header.shape[:2])
             mask[(*inside, place)] ^= True
     return mask

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,6 +14,8 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag
 
 from medssl_bench.data.dicom_tags import dicom_files, may_be_image, modality_of
+from medssl_bench.data.faulty import CLOSED
+from medssl_bench.data.folders import walk
 from medssl_bench.data.reading import FileSource
 from medssl_bench.errors import DataError
 
@@ -32,32 +33,45 @@ class Found:
     description: str
 
 
-def find(root: Path, patient: Pattern[str]) -> Iterator[Found]:
+def find(root: Path, patient: Pattern[str], closed: list[Path] | None = None) -> Iterator[Found]:
     """Yield what lies below ``root`` of patients whose PatientID matches, folder by folder.
 
     The first readable file of a folder tells the patient. Of scans, one file is read: whether a
-    folder holds a single series is checked where the scan is read.
+    folder holds a single series is checked where the scan is read. What may not be read goes to
+    ``closed``.
+
+    Raises:
+        DataError: Something may not be read, and ``closed`` was not given.
     """
-    for name, folders, _ in os.walk(root):
-        folders[:] = sorted(one for one in folders if not one.startswith("."))
-        files = dicom_files(Path(name))
-        first = next((tags for file in files if (tags := _tags(file)) is not None), None)
-        if first is None or not patient.fullmatch(str(first.get("PatientID", "")).strip()):
+    for folder, _, _ in walk(root, closed):
+        try:
+            yield from _in_folder(folder, patient)
+        except PermissionError as error:
+            path = Path(error.filename)
+            if closed is None:
+                raise DataError(f"{path}: {CLOSED}") from None
+            closed.append(path)
+
+
+def _in_folder(folder: Path, patient: Pattern[str]) -> Iterator[Found]:
+    files = dicom_files(folder)
+    first = next((tags for file in files if (tags := _tags(file)) is not None), None)
+    if first is None or not patient.fullmatch(str(first.get("PatientID", "")).strip()):
+        return
+    scan = False
+    for file in files:
+        image = may_be_image(file)
+        # A damaged file is named by the scan's reader.
+        if (image and scan) or (tags := _tags(file)) is None:
             continue
-        scan = False
-        for file in files:
-            image = may_be_image(file)
-            # A damaged file is named by the scan's reader.
-            if (image and scan) or (tags := _tags(file)) is None:
-                continue
-            scan |= image
-            yield Found(
-                path=Path(name) if image else file,
-                modality=modality_of(file),
-                patient=str(tags.get("PatientID", "")).strip(),
-                series=str(tags.get("SeriesInstanceUID", "")),
-                description=str(tags.get("SeriesDescription", "")),
-            )
+        scan |= image
+        yield Found(
+            path=folder if image else file,
+            modality=modality_of(file),
+            patient=str(tags.get("PatientID", "")).strip(),
+            series=str(tags.get("SeriesInstanceUID", "")),
+            description=str(tags.get("SeriesDescription", "")),
+        )
 
 
 def references_of(file: Path) -> list[str]:

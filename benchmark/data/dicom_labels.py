@@ -17,7 +17,7 @@ from medssl_bench.data.volume import Header, Volume
 from medssl_bench.digest import digest
 from medssl_bench.errors import DataError
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same file and scan would give other voxels."""
 
 

@@ -14,6 +14,10 @@ from medssl_bench.data.reading import FileSource
 from medssl_bench.data.volume import Header
 from medssl_bench.errors import DataError
 
+CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+"""Contour types that enclose voxels; the second says that they combine by even-odd, as all do here
+(DICOM PS3.3 C.8.8.6.3)."""
+
 
 def check(path: Path, image: FileSource, names: tuple[str, ...]) -> None:
     """Refuse a structure set without such a region, or of another series."""
@@ -76,6 +80,6 @@ def _regions(path: Path, dataset: pydicom.Dataset, names: tuple[str, ...]) -> di
 def _is_closed(path: Path, name: str, contour: pydicom.Dataset) -> bool:
     """Tell contours, which enclose voxels, from points; refuse what is open and no point."""
     kind = str(contour.get("ContourGeometricType", "CLOSED_PLANAR"))
-    if kind not in ("CLOSED_PLANAR", "POINT"):
+    if kind not in (*CLOSED, "POINT"):
         raise DataError(f"{path}: {name}: a contour is {kind}; only closed planar ones enclose")
-    return kind == "CLOSED_PLANAR"
+    return kind in CLOSED

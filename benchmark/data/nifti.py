@@ -13,6 +13,9 @@ from nibabel.nifti1 import Nifti1Image
 from medssl_bench.data.volume import Header, Volume, checked_affine
 from medssl_bench.errors import DataError
 
+GZIP = b"\x1f\x8b"
+"""First bytes of a gzip file (RFC 1952)."""
+
 
 def read_header(path: Path) -> Header:
     """Read shape and affine; of an uncompressed file the length is checked as well."""
@@ -45,12 +48,25 @@ def read_volume(path: Path) -> Volume:
 
 
 def _open(path: Path) -> Nifti1Image:
+    _check_packing(path)
     image = nib.load(path)
     if not isinstance(image, Nifti1Image):
         raise DataError(f"{path}: not a NIfTI file ({type(image).__name__})")
     if image.get_data_dtype().kind not in "iufb":
         raise DataError(f"{path}: voxels are {image.get_data_dtype()}, not single numbers")
     return image
+
+
+def _check_packing(path: Path) -> None:
+    """Refuse a file whose name says that it is compressed and that is not, or the reverse."""
+    with path.open("rb") as stream:
+        head = stream.read(348)
+    packed = head[:2] == GZIP
+    if packed and path.suffix.lower() == ".nii":
+        raise DataError(f"{path}: a gzip file named .nii; rename it to .nii.gz, or unpack it")
+    sizes = {size.to_bytes(4, order) for size in (348, 540) for order in ("little", "big")}
+    if not packed and path.suffix.lower() == ".gz" and head[:4] in sizes:
+        raise DataError(f"{path}: not compressed, although named .nii.gz; rename it to .nii")
 
 
 def _proxy(image: Nifti1Image) -> ArrayProxy:

@@ -34,7 +34,9 @@ class PngStack:
     def _files(self) -> list[Path]:
         files = [self.path / f"{number:03d}.png" for number in range(self.first, self.last + 1)]
         for file in files:
-            if not file.is_file():
+            with faults_of(self.path):
+                there = file.is_file()
+            if not there:
                 raise DataError(f"{self}: slice {file.name} is missing; unpack it completely")
         return files
 

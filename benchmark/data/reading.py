@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from types import ModuleType
 
 from medssl_bench.data.dicom_tags import dicom_files, is_dicom, may_be_image
 from medssl_bench.data.digest_index import INDEX
+from medssl_bench.data.faulty import CLOSED
+from medssl_bench.data.folders import walk
 from medssl_bench.data.volume import Header, Volume
 from medssl_bench.digest import digest
 from medssl_bench.errors import DataError
@@ -70,32 +71,38 @@ class FileSource:
         return digest([*sorted(digests), self.series or ""])
 
 
-def find_volumes(root: Path) -> list[Path]:
+def find_volumes(root: Path, closed: list[Path] | None = None) -> list[Path]:
     """Find every volume below ``root``, sorted: files of a known extension, DICOM folders as one.
 
     Hidden files are passed over, links are followed once. A folder whose DICOM files hold no image
     (structure sets, reports, segmentations) is no volume.
 
+    Args:
+        root: Where to begin.
+        closed: Takes the files and folders of which it may not even be seen what they are.
+
     Raises:
-        DataError: ``root`` is not a folder.
+        DataError: ``root`` is not a folder, or there are such files and ``closed`` was not given.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; give the folder that holds the volumes")
     found: list[Path] = []
-    seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(folder)
-        files = [here / name for name in sorted(names) if not name.startswith(".")]
+    for here, _, names in walk(root, closed, links=True):
+        files = [here / name for name in names if not name.startswith(".")]
         found += [file for file in files if file.name.lower().endswith(EXTENSIONS)]
-        if any(is_dicom(file) and may_be_image(file) for file in files):
+        if any(_may_be_scan(file, closed) for file in files):
             found.append(here)
     return sorted(found)
+
+
+def _may_be_scan(file: Path, closed: list[Path] | None) -> bool:
+    try:
+        return is_dicom(file) and may_be_image(file)
+    except PermissionError:
+        if closed is None:
+            raise DataError(f"{file}: {CLOSED}") from None
+        closed.append(file)
+        return False
 
 
 def _reader_of(path: Path) -> ModuleType:
@@ -132,7 +139,9 @@ def faults_of(path: Path) -> Iterator[None]:
     except (DataError, AttributeError, NameError, ImportError, AssertionError):
         raise
     except PermissionError as error:
-        raise DataError(f"{path}: no permission to read it") from error
+        inside = error.filename and Path(error.filename) != path
+        which = Path(error.filename).name if inside else "it"
+        raise DataError(f"{path}: no permission to read {which}") from error
     except Exception as error:
         cause = " ".join(str(error).rsplit("ERROR:", 1)[-1].split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read; fetch it again ({cause[:240]})") from error

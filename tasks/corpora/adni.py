@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from medssl_bench.data.faulty import CLOSED, FaultySource, closed_cases
 from medssl_bench.data.reading import FileSource, find_volumes
+from medssl_bench.data.volume import Source
 from medssl_bench.errors import DataError
 from medssl_bench.task import Case, Corpus, Intensity, Preprocessing
 
@@ -23,32 +25,36 @@ class AdniCorpus(Corpus):
     def cases(self, root: Path | None) -> list[Case]:
         """List every scan, by subject and image id.
 
+        An image id that has two scans is faulty.
+
         Raises:
-            DataError: No scan is there, or an image id has two.
+            DataError: No scan is there.
         """
         if root is None:
             raise DataError(
                 f"{self.name}: no data folder given; use --data DIR or BENCH_DATA, with what is"
                 f" had from {self.access}; see `bench data status corpus:{self.name}`"
             )
+        closed: list[Path] = []
         found: dict[str, Case] = {}
-        for path in find_volumes(root):
+        for path in find_volumes(root, closed):
             place = PLACE.search(path.as_posix())
             if place is None:
                 continue
             name = f"{place['subject']}_I{place['image']}"
+            source: Source = FileSource(path)
             if name in found:
-                raise DataError(
-                    f"{self.name}: {found[name].images['T1']} and {path} are one image twice;"
-                    " remove one of them"
-                )
-            found[name] = Case(name, {"T1": FileSource(path)}, None, place["subject"])
+                message = f"{found[name].images['T1']} is the same image; remove one of them"
+                source = FaultySource(path, message)
+            found[name] = Case(name, {"T1": source}, None, place["subject"])
+        if not found and closed:
+            raise DataError(f"{self.name}: {closed[0]}: {CLOSED}")
         if not found:
             raise DataError(
                 f"{self.name}: no scans in {root}; expected {self.tree()} there, from"
                 f" {self.access}; see `bench data status corpus:{self.name}`"
             )
-        return list(found.values())
+        return [*found.values(), *closed_cases(root, closed, ("T1",))]
 
     def tree(self) -> str:
         """Return the layout of a download."""

@@ -17,6 +17,7 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+from medssl_bench.data.folders import match
 from medssl_bench.errors import DataError
 from medssl_bench.task import Case, Intensity, Preprocessing
 from medssl_bench.tasks.corpora.published import Part, Published
@@ -138,7 +139,7 @@ class UcsfPdgm(Published):
 def _brats_ids(root: Path) -> dict[str, str]:
     """Return case -> id in BraTS 2021, from the table of the release (ids of three digits)."""
     found = {}
-    for table in sorted(root.glob("**/UCSF-PDGM-metadata*.csv")):
+    for table in match(root, "**/UCSF-PDGM-metadata*.csv", []):
         try:
             rows = list(csv.DictReader(table.read_text("utf-8-sig").splitlines()))
             for row in (row for row in rows if (row["BraTS21 ID"] or "").strip()):

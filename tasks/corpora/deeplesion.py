@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
+from medssl_bench.data.faulty import CLOSED, closed_cases
+from medssl_bench.data.folders import match, names_in
 from medssl_bench.data.png import PngStack
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Intensity, Preprocessing
@@ -38,25 +40,32 @@ class DeepLesion(Published):
         Raises:
             DataError: Neither tree is there, or the table cannot be read.
         """
-        tables = sorted(root.glob(f"**/{TABLE}")) if root is not None else []
-        folders = sorted(root.glob(f"**/{SLICES}")) if root is not None else []
+        closed: list[Path] = []
+        tables = match(root, f"**/{TABLE}", closed) if root is not None else []
+        folders = match(root, f"**/{SLICES}", closed) if root is not None else []
         if not tables or not folders:
             return super().cases(root)
+        # A folder that may not be listed has been named by the search for others inside it.
+        inside = {path: {*names_in(path)} for path in folders if path not in closed}
+        folders = [*inside]
         cases: dict[str, Case] = {}
         for row in _rows(tables[0]):
             folder, first, last, spacing = _fragment(tables[0], row)
             name = f"{folder}_{first:03d}-{last:03d}"
-            places = [path / folder for path in folders if (path / folder).is_dir()]
-            if name in cases or not places:
+            places = [path / folder for path in folders if folder in inside[path]]
+            if name in cases or not places or places[0] in closed:
                 continue
             source = PngStack(places[0], first, last, affine_of(spacing), OFFSET)
             cases[name] = Case(name, {"CT": source}, None, folder[:6], info={"part": SLICES})
+        if not cases and closed:
+            raise DataError(f"{self.name}: {closed[0]}: {CLOSED}")
         if not cases:
             raise DataError(
                 f"{self.name}: none of the folders that {tables[0]} names is in {folders[0]};"
                 f" see `bench data status corpus:{self.name}`"
             )
-        return [cases[name] for name in sorted(cases)]
+        found = [cases[name] for name in sorted(cases)]
+        return found + closed_cases(tables[0].parent, closed, ("CT",))
 
     def write_samples(self, out: Path, tree: str | None = None) -> list[Path]:
         """Write slices with their table (``Images_png``), or the NIfTI of the script."""

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medssl_bench.data.dicom_tags import may_be_image, modality_of
+from medssl_bench.data.faulty import FaultySource, closed_cases
 from medssl_bench.data.reading import FileSource, find_volumes
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Corpus, Intensity, Preprocessing, Triple
@@ -97,14 +98,25 @@ class FolderCorpus(Corpus):
     def cases(self, root: Path | None) -> list[Case]:
         """List one case per volume, with one channel named by its modality.
 
+        A folder with several DICOM series gives a case for each. What may not be read is a faulty
+        case, unless ``corpus.yaml`` excludes it.
+
         Raises:
             DataError: a folder is missing or has no volume, or a modality is not known.
         """
         found: dict[str, Case] = {}
         for folder, file in zip(self.folders, self.files, strict=True):
             prefix = f"{self._title(folder)}/" if len(self.folders) > 1 else ""
-            paths = [path for path in find_volumes(folder) if not file.excludes(folder, path)]
+            closed: list[Path] = []
+            paths = [p for p in find_volumes(folder, closed) if not file.excludes(folder, p)]
+            # A pattern such as `labels/**` is of what lies in a folder.
+            closed = [
+                path
+                for path in closed
+                if not file.excludes(folder, path) and not file.excludes(folder, path / "any")
+            ]
             cases = [case for path in paths for case in _cases(folder, path, file)]
+            cases += closed_cases(folder, closed, [*self.preprocessing][:1])
             if not cases:
                 raise DataError(f"{self.name}: no volume below {folder}")
             for case in cases:
@@ -115,13 +127,13 @@ class FolderCorpus(Corpus):
                         f" how to scale it: intensity: {{{modality}: {{rule: percentile, low: 5,"
                         f" high: 95}}}}"
                     )
-                name = prefix + case.id
+                name, images = prefix + case.id, case.images
                 if name in found:
-                    raise DataError(
-                        f"{self.name}: two volumes have the name {name!r}, the second is"
-                        f" {case.images[modality]}; rename or leave out one of them"
-                    )
-                found[name] = Case(name, case.images, None, case.patient)
+                    first = next(iter(found[name].images.values()))
+                    message = f"{first} has the name {name!r} too; rename or leave out one of them"
+                    fault = FaultySource(Path(str(images[modality])), message)
+                    images = dict.fromkeys(images, fault)
+                found[name] = Case(name, images, None, case.patient)
         return list(found.values())
 
     def _title(self, folder: Path) -> str:

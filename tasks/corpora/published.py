@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medssl_bench.data.reading import FileSource
+from medssl_bench.data.faulty import CLOSED, FaultySource, closed_cases
+from medssl_bench.data.folders import names_in
 from medssl_bench.errors import BenchError, DataError
 from medssl_bench.task import Case, Corpus
-from medssl_bench.tasks.layout import first_group, list_volumes
+from medssl_bench.tasks.layout import Listing, first_group, list_volumes
 
 
 class Part(BaseModel):
@@ -59,14 +61,20 @@ class Published(Corpus):
     def cases(self, root: Path | None) -> list[Case]:
         """List every case, with the part it is of.
 
+        A case that lacks a modality, or is there twice, is faulty.
+
         Raises:
-            DataError: No part is there, a case lacks a modality, or two cases have one id.
+            DataError: No part is there.
         """
         found: dict[str, Case] = {}
         for base, part in self.find(root):
             for case in self._cases(base, part):
                 if case.id in found:
-                    raise DataError(f"{self.name}: {case.id} is there twice; remove one of them")
+                    place, other = (
+                        str(next(iter(one.images.values()))) for one in (found[case.id], case)
+                    )
+                    fault = FaultySource(Path(place), f"{other} is {case.id} too; remove one")
+                    case = replace(case, images=dict.fromkeys(case.images, fault))
                 found[case.id] = case
         return list(found.values())
 
@@ -82,47 +90,56 @@ class Published(Corpus):
                 f" had from {self.access}; see `bench data status corpus:{self.name}`"
             )
         wanted = {name.lower() for name in (*self.folders, self.name)}
-        inside = sorted(root.iterdir()) if root.is_dir() else []
-        named = [path for path in inside if path.name.lower() in wanted and path.is_dir()]
+        inside = [root / name for name in names_in(root) if name.lower() in wanted]
+        named = [path for path in inside if path.is_dir()]
+        closed: list[Path] = []
         for base in (*named, root):
-            parts = [(base, part) for part in self.parts if any(self.listed(base, part).values())]
+            parts = []
+            for part in self.parts:
+                listings = self.listed(base, part).values()
+                closed += [path for listing in listings for path in listing.closed]
+                if any(listing.paths for listing in listings):
+                    parts.append((base, part))
             if parts:
                 return parts if self.together else parts[:1]
+        if closed:
+            raise DataError(f"{self.name}: {closed[0]}: {CLOSED}")
         patterns = " or ".join(next(iter(part.images.values())) for part in self.parts)
         raise DataError(
             f"{self.name}: no scans in {root}; expected {patterns} there, from {self.access};"
             f" see `bench data status corpus:{self.name}`"
         )
 
-    def listed(self, base: Path, part: Part) -> dict[str, dict[str, Path]]:
-        """Return modality -> id -> path of one part."""
-        found = {}
-        for modality, pattern in part.images.items():
-            try:
-                volumes = list_volumes(base, pattern)
-            except DataError as error:
-                pair = str(error).partition(" have the same id")[0]
-                raise DataError(f"{self.name}: {pair} are one scan twice; remove one") from None
-            found[modality] = {n: p for n, p in volumes.items() if re.fullmatch(part.ids, n)}
-        return found
+    def listed(self, base: Path, part: Part) -> dict[str, Listing]:
+        """Return modality -> the scans of one part."""
+        return {
+            modality: list_volumes(base, pattern).renamed(
+                lambda number: number if re.fullmatch(part.ids, number) else None
+            )
+            for modality, pattern in part.images.items()
+        }
 
     def _cases(self, base: Path, part: Part) -> list[Case]:
-        images = self.listed(base, part)
+        listings = self.listed(base, part)
+        closed = [path for listing in listings.values() for path in listing.closed]
+        images = {modality: listing.sources() for modality, listing in listings.items()}
         cases = []
         for number in sorted(set().union(*images.values())):
             name = part.case.replace("{id}", number)
-            missing = [modality for modality, found in images.items() if number not in found]
-            if missing and self.only_complete:
+            complete = all(number in found for found in images.values())
+            # What is not seen may lie where nothing may be read; that is said once.
+            if not complete and (self.only_complete or closed):
                 continue
-            if missing:
-                place = base / part.images[missing[0]].replace("{id}", number)
-                raise DataError(
-                    f"{self.name}: {name} has no {missing[0]}, expected {place};"
-                    " unpack it completely"
+            sources = {
+                modality: found.get(number)
+                or FaultySource(
+                    base / part.images[modality].replace("{id}", number),
+                    f"there is no {modality}; unpack it completely",
                 )
-            sources = {modality: FileSource(found[number]) for modality, found in images.items()}
+                for modality, found in images.items()
+            }
             cases.append(Case(name, sources, None, self.patient_of(name), info={"part": part.name}))
-        return cases
+        return cases + closed_cases(base, closed, listings)
 
     def patient_of(self, case: str) -> str:
         """Return the patient of a case."""

@@ -135,6 +135,15 @@ def test_files_beside_the_page(report: Path, results_folder: Path) -> None:
     with (report.parent / "leaderboard.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row["dice"]) for row in rows] == pytest.approx(list(board["dice"]))
+    checked = {
+        (one.cell.task, one.cell.pretraining): one.leaks
+        for one in Store(results_folder, read_only=True).records()
+    }
+    for row, plain in zip(document["rows"], rows, strict=True):
+        leaks = checked[row["task"], row["pretraining"]]
+        assert row["leaks"] == (len(leaks.found) if leaks.checked or leaks.found else None)
+        assert plain["leaks"] == ("" if row["leaks"] is None else str(row["leaks"]))
+        assert ("leaks" in row["missing"]) == (row["leaks"] is None)
     cases = pd.read_csv(report.parent / "cases.csv")
     assert len(cases) == 3 * 2 * 3 * 4 * 3
     names = {path.stem for path in (report.parent / "figures").iterdir()}

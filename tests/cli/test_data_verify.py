@@ -81,7 +81,12 @@ FAULTS = {
         "error",
         "has shape",
     ),
-    "affine": ("segmentation", lambda p: change(p, shifted), "warning", "differ by up to 5.0 mm"),
+    "affine": (
+        "segmentation",
+        lambda p: change(p, shifted),
+        "error",
+        "differ by up to 5.0 mm; that of image is used: is the label of another case?",
+    ),
     "no foreground": (
         "segmentation",
         lambda p: change(p, lambda a, b: (a * 0, b)),
@@ -241,3 +246,66 @@ def test_prepare_names_what_is_faulty_and_does_the_rest(bench, kits: Path) -> No
         ).out
     )
     assert row["missing"] == 1
+
+
+def test_one_fault_hides_no_other_case(bench, kits: Path) -> None:
+    """A missing image, a missing label and a header: each is named, and the rest is read."""
+    part(kits, "00001", "segmentation").unlink()
+    part(kits, "00299").write_bytes(b"<html>")
+    change(part(kits, "00400", "segmentation"), with_id_7)
+    part(kits, "00588").unlink()
+    words = ("--data", kits, "--plain")
+    (row,) = json.loads(bench("data", "verify", "kits", *words, "--json").out)
+    assert {f["case"] for f in row["findings"]} == {"case_00299", "case_00400", "case_00588"}
+    plan = bench("run", "--methods", "scratch", "--tasks", "kits", *words, "--profile", "demo")
+    assert plan.code == 2 and "kits: case case_00299: " in plan.line and "and 1 more" in plan.line
+    prepared = bench("data", "prepare", "kits", *words, "--results", "r")
+    exported = bench("data", "export-nnunet", "kits", *words, "--out", "raw", "--id", "7")
+    for done in (prepared, exported):
+        assert done.code == 1
+        told = [line.split(": ")[2] for line in done.out.splitlines() if line.startswith("error")]
+        assert sorted(told) == ["case_00299", "case_00400", "case_00588"]
+    folder = Path("raw/Dataset007_kits")
+    assert len([*folder.glob("labels*/*.nii.gz")]) == 2 and not (folder / "dataset.json").exists()
+    split = bench("data", "split", "kits", "--data", kits, "--out", "s.json")
+    assert split.code == 2 and "case_00588" in split.line
+
+
+def test_a_label_of_another_case_with_the_same_shape(bench, kits: Path) -> None:
+    wrong, right = part(kits, "00400", "segmentation"), part(kits, "00000", "segmentation")
+    wrong.write_bytes(right.read_bytes())
+    (row,) = json.loads(bench("data", "verify", "kits", "--data", kits, "--json").out)
+    assert [(f["level"], f["case"], f["message"]) for f in row["findings"]] == [
+        (
+            "error",
+            "case_00400",
+            "the same voxels as the label of case_00000: one of them is of another case",
+        )
+    ]
+    shown = bench("data", "show", "kits", "case_00400", "--data", kits)
+    assert shown.code == 0 and f"the same bytes as {right}, the label of case_00000" in shown.line
+    change(wrong, shifted)
+    shown = bench("data", "show", "kits", "case_00400", "--data", kits)
+    assert shown.code == 0 and "differ by up to 5.0 mm" in shown.line
+
+
+def test_a_name_that_tells_the_wrong_packing(bench, tmp_path: Path) -> None:
+    synthesise(load_task("lits"), tmp_path / "lits")
+    first, second = sorted((tmp_path / "lits").rglob("volume-1*.nii"))[:2]
+    import gzip
+
+    first.with_name(first.name + ".gz").write_bytes(first.read_bytes())
+    first.unlink()
+    second.write_bytes(gzip.compress(second.read_bytes()))
+    (row,) = json.loads(bench("data", "verify", "lits", "--data", tmp_path, "--json").out)
+    assert sorted(f["message"] for f in row["findings"]) == [
+        "a gzip file named .nii; rename it to .nii.gz, or unpack it",
+        "not compressed, although named .nii.gz; rename it to .nii",
+    ]
+
+
+def test_an_archive_is_to_be_unpacked_first(bench, tmp_path: Path) -> None:
+    (tmp_path / "amos22.zip").write_bytes(b"PK")
+    for words in (["--data", "amos22.zip"], ["--data", "amos_ct=amos22.zip"]):
+        line = bench("data", "verify", "amos_ct", *words).line
+        assert line.endswith("amos22.zip is an archive; unpack it first, and give the folder")

@@ -101,3 +101,11 @@ def test_what_is_written_stays_when_it_goes_on(bench, exported: Path, tmp_path: 
                     tmp_path / "raw", "--id", "501", "--plain")  # fmt: skip
     assert outcome.code == 0 and gone.exists() and kept.stat().st_mtime_ns == before
     assert (exported / "dataset.json").exists()
+
+
+def test_an_id_is_used_once(bench, exported: Path, tmp_path: Path) -> None:
+    exported.rename(exported.with_name("Dataset501_livers"))
+    outcome = bench("data", "export-nnunet", "kits", "--data", tmp_path / "kits", "--out",
+                    tmp_path / "raw", "--id", "501")  # fmt: skip
+    assert outcome.code == 2
+    assert "Dataset501_livers has the id 501 already" in outcome.line

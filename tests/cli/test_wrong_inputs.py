@@ -175,7 +175,8 @@ def test_headers_that_cannot_be_read(bench, write_task):
 def test_an_image_without_its_label(bench, write_task):
     path = write_task(Path("mine"))
     Path("mine/labels/a1.nii.gz").unlink()
-    assert "images/a1.nii.gz has no label 'a1'" in refused(bench, *words(tasks=path, shots="1"))
+    line = refused(bench, *words(tasks=path, shots="1"))
+    assert "case a1: " in line and "images/a1.nii.gz: has no label 'a1'" in line
 
 
 def test_a_folder_corpus_without_volumes(bench):

@@ -125,3 +125,13 @@ def test_contours_json_is_what_the_release_has(tmp_path: Path, header: Header) -
     first, second = json.loads(file.read_text())
     assert (first["structure_name"], second["structure_name"]) == ("AN", "Cochlea")
     np.testing.assert_allclose(first["LPS_contour_points"], [box], atol=1e-6)
+
+
+def test_a_contour_drawn_twice_counts_once(header: Header) -> None:
+    box = ring([(3, 4), (9, 4), (9, 10), (3, 10)], 2)
+    once = fill([lps(header, box)], header)
+    assert once.any()
+    for again in (box, box[::-1], np.roll(box, 1, axis=0)):
+        np.testing.assert_array_equal(fill([lps(header, box), lps(header, again)], header), once)
+    other = ring([(3, 4), (9, 4), (9, 10), (3, 10)], 3)
+    assert fill([lps(header, box), lps(header, other)], header).sum() == 2 * once.sum()

@@ -314,6 +314,17 @@ class TestStructures:
         with pytest.raises(DataError, match="GTV-1: contour 1 of .* lies on no slice"):
             DicomLabel(file, FileSource(tmp_path / "ct"), ("GTV-1",)).read()
 
+    def test_contours_that_say_how_they_combine(self, scan, masks, tmp_path) -> None:
+        file = write("RTSTRUCT", scan, masks, tmp_path)
+        label = DicomLabel(file, FileSource(tmp_path / "ct"), ("GTV-1",))
+        expected = label.read().array
+        dataset = pydicom.dcmread(file)
+        for contour in dataset.ROIContourSequence[0].ContourSequence:
+            contour.ContourGeometricType = "CLOSEDPLANAR_XOR"
+        dataset.save_as(file)
+        assert expected.any()
+        np.testing.assert_array_equal(label.read().array, expected)
+
     def test_open_contours(self, scan, masks, tmp_path) -> None:
         file = write("RTSTRUCT", scan, masks, tmp_path)
         dataset = pydicom.dcmread(file)

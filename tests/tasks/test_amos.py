@@ -77,14 +77,32 @@ def test_a_smaller_tree_is_accepted(tree):
     for kind in ("images", "labels"):
         (tree / f"{kind}Tr" / "amos_0002.nii.gz").unlink()
     assert ids("amos_ct", tree)["train"] == ["amos_0001", "amos_0410"]
+    absent = load_task("amos_ct").absent(tree)
+    assert [*absent] == ["amos_0002"]
+    assert absent["amos_0002"].startswith(f"{tree / 'imagesTr/amos_0002.nii.gz'}: listed in")
+    assert load_task("amos_mri").absent(tree) == {}
     assert load_task("amos_ct").expected == {"train": 200, "test": 100}
 
 
-def test_an_image_without_label_is_named(tree):
+def test_an_image_without_label_is_named(tree, faults):
     (tree / "labelsVa" / "amos_0530.nii.gz").unlink()
-    with pytest.raises(DataError, match=r"amos_mri: .*imagesVa/amos_0530.nii.gz has no label"):
-        load_task("amos_mri").cases(tree)
+    image, label = tree / "imagesVa/amos_0530.nii.gz", tree / "labelsVa/amos_0530.nii.gz"
+    assert faults(load_task("amos_mri"), tree) == [
+        f"amos_0530: {image}: has no label {label}; unpack labelsVa completely"
+    ]
     assert ids("amos_ct", tree)["test"] == ["amos_0008"]
+
+
+@pytest.mark.parametrize("with_json", [True, False])
+def test_a_label_without_image_is_named_and_the_rest_goes_on(tree, faults, with_json):
+    if with_json:
+        listed(tree)
+    image, label = (tree / f"{kind}Tr/amos_0002.nii.gz" for kind in ("images", "labels"))
+    image.unlink()
+    assert faults(load_task("amos_ct"), tree) == [
+        f"amos_0002: {image}: not there, but its label {label} is; unpack imagesTr again"
+    ]
+    assert ids("amos_ct", tree)["train"] == ["amos_0001", "amos_0002", "amos_0410"]
 
 
 def test_no_tree_says_what_was_expected_and_where_to_look(tmp_path):
@@ -98,7 +116,8 @@ def test_no_tree_says_what_was_expected_and_where_to_look(tmp_path):
 
 
 def test_a_tree_without_test_cases_is_refused(tree):
-    (tree / "imagesVa" / "amos_0530.nii.gz").unlink()
+    for kind in ("images", "labels"):
+        (tree / f"{kind}Va" / "amos_0530.nii.gz").unlink()
     with pytest.raises(DataError, match=r"amos_mri: no cases under .*imagesVa"):
         load_task("amos_mri").cases(tree)
 

@@ -12,7 +12,6 @@ import pytest
 from medssl_bench.data.orientation import to_ras
 from medssl_bench.data.regrid import on_grid
 from medssl_bench.data.synthetic import draw
-from medssl_bench.errors import DataError
 from medssl_bench.preparation import open_prepared
 from medssl_bench.tasks.isles import ISLES22, LEFT_OUT, TEST, TRAIN
 from medssl_bench.tasks.mrbrains import MRBRAINS13
@@ -85,7 +84,7 @@ def test_mrbrains_without_test_labels_tests_two_of_five(tmp_path: Path) -> None:
     assert check_cases(cases, MRBRAINS13) == []
 
 
-def test_mrbrains_with_test_labels_tests_those(tmp_path: Path) -> None:
+def test_mrbrains_with_test_labels_tests_those(faults, tmp_path: Path) -> None:
     MRBRAINS13.write_samples(tmp_path)
     for number in ("1", "2"):
         one = tmp_path / "TrainingData" / number
@@ -100,8 +99,11 @@ def test_mrbrains_with_test_labels_tests_those(tmp_path: Path) -> None:
     pools = {case.id: case.pool for case in MRBRAINS13.cases(tmp_path)}
     assert pools == {**{f"train_{n}": "train" for n in range(1, 6)}, "test_2": "test"}
     (tmp_path / "TestData" / "2" / "T1_IR.nii").unlink()
-    with pytest.raises(DataError, match=r"2.nii is the label of a case that has no T1_IR"):
-        MRBRAINS13.cases(tmp_path)
+    file = tmp_path / "TestData/2/T1_IR.nii"
+    assert faults(MRBRAINS13, tmp_path) == [
+        f"test_2: {file}: there is no T1_IR, but a label, {labels / '2.nii'}; unpack TestData"
+        " completely"
+    ]
 
 
 def test_a_task_yaml_may_ask_for_a_grid(tmp_path: Path) -> None:

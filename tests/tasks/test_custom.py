@@ -1,5 +1,6 @@
 """A task of one's own from YAML: layouts, splits, short forms, refusals."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +135,18 @@ def test_absolute_folders_and_patterns(folder, tmp_path_factory):
 
 
 def test_two_volumes_with_one_id_are_refused(tmp_path, write):
-    write(tmp_path / "part_1" / "a.nii.gz")
-    write(tmp_path / "part_2" / "a.nii.gz")
-    with pytest.raises(DataError, match=r"same id 'a'.*\{id\}"):
-        list_volumes(tmp_path, "**/*.nii.gz")
-    assert set(list_volumes(tmp_path, "{id}/a.nii.gz")) == {"part_1", "part_2"}
+    first = write(tmp_path / "part_1" / "a.nii.gz")
+    second = write(tmp_path / "part_2" / "a.nii.gz")
+    write(tmp_path / "part_2" / "b.nii.gz")
+    sources = list_volumes(tmp_path, "**/*.nii.gz").sources()
+    assert sources["b"].header().shape == (3, 4, 5)
+    with pytest.raises(DataError, match=f"^{first}: {second} has the same id 'a'; remove"):
+        sources["a"].header()
+    assert set(list_volumes(tmp_path, "{id}/a.nii.gz").paths) == {"part_1", "part_2"}
 
 
 @pytest.mark.parametrize("form", ["suffixes", "folders", "mapping"])
-def test_channels(tmp_path, write, form):
+def test_channels(tmp_path, write, faults, form):
     for number in range(4):
         write(tmp_path / "labels" / f"s{number}.nii.gz")
         for channel, suffix in (("T1", "_0000"), ("FLAIR", "_0003")):
@@ -162,8 +166,8 @@ def test_channels(tmp_path, write, form):
     assert {tuple(sorted(case.images)) for case in cases} == {("FLAIR", "T1")}
     gone = cases[1].images["FLAIR"].path
     gone.unlink()
-    with pytest.raises(DataError, match="case 's1' has no channel 'FLAIR'"):
-        task.cases(None)
+    (told,) = faults(task, None)
+    assert told.startswith("s1: ") and "case 's1' has no channel 'FLAIR'" in told
 
 
 def test_a_share_is_the_same_for_a_patient_whatever_the_others():
@@ -284,21 +288,25 @@ def test_what_is_no_mapping_is_refused(tmp_path, text, message):
         ({"patient": "patient"}, "does not match 'scan_0'"),
     ],
 )
-def test_faults_of_the_data(folder, changes, message):
-    with pytest.raises(DataError, match=message):
-        load_task(save(folder, **changes)).cases(None)
+def test_faults_of_the_data(folder, faults, changes, message):
+    told = faults(load_task(save(folder, **changes)), None)
+    assert re.search(message, told[0])
 
 
-def test_a_label_without_image_is_named(folder, write):
-    write(folder / "labels" / "scan_7.nii.gz")
-    with pytest.raises(DataError, match=r"scan_7.nii.gz has no image 'scan_7'"):
-        load_task(save(folder)).cases(None)
+def test_a_label_without_image_is_named(folder, write, faults):
+    label = write(folder / "labels" / "scan_7.nii.gz")
+    assert faults(load_task(save(folder)), None) == [f"scan_7: {label}: has no image 'scan_7'"]
 
 
-def test_lists_that_share_a_patient_are_refused(folder):
+def test_every_id_of_a_split_that_is_not_there_is_named(folder, faults):
+    task = load_task(save(folder, split={"test": ["scan_1", "scan_8", "scan_9"]}))
+    assert [line.split(":")[0] for line in faults(task, None)] == ["scan_8", "scan_9"]
+
+
+def test_lists_that_share_a_patient_are_refused(folder, faults):
     spec = save(folder, patient="scan", split={"test": ["scan_1"], "train": ["scan_2"]})
-    with pytest.raises(DataError, match="'scan' is in both train and test"):
-        load_task(spec).cases(None)
+    (told,) = faults(load_task(spec), None)
+    assert "'scan' is in both train and test" in told
 
 
 def test_unknown_names_offer_the_nearest():

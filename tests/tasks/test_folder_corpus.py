@@ -168,11 +168,13 @@ def test_two_folders_must_scale_a_modality_alike(tmp_path, write):
     assert one_file.preprocessing["MR"].intensity.high == 99
 
 
-def test_the_same_name_twice_is_refused(tmp_path, write):
-    write(tmp_path / "ct" / "a.nii.gz")
-    write(tmp_path / "ct" / "a.nii")
-    with pytest.raises(DataError, match="two volumes have the name 'ct/a'"):
-        load_corpus(f"folder:{tmp_path}").cases(None)
+def test_the_same_name_twice_is_refused(tmp_path, write, faults):
+    packed = write(tmp_path / "ct" / "a.nii.gz")
+    plain = write(tmp_path / "ct" / "a.nii")
+    write(tmp_path / "ct" / "b.nii")
+    assert faults(load_corpus(f"folder:{tmp_path}"), None) == [
+        f"ct/a: {packed}: {plain} has the name 'ct/a' too; rename or leave out one of them"
+    ]
 
 
 def test_missing_or_empty_folders_are_refused(tmp_path):

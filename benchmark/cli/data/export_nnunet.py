@@ -14,6 +14,9 @@ Examples:
   bench data export-nnunet amos_mri --shots 5 --draws 3 --out nnUNet_raw --id 502
 
 \b
+Exit codes: 0 all is written, 1 some cases are faulty (named), 2 wrong usage.
+
+\b
 Then, with nnU-Net:
   nnUNetv2_plan_and_preprocess -d 501 --verify_dataset_integrity
   cp nnUNet_raw/Dataset501_kits/splits_final.json nnUNet_preprocessed/Dataset501_kits/
@@ -71,8 +74,16 @@ def command(
     for note in notes:
         click.echo(f"warning: {task.name}: {note}", err=True)
     with Progress(plain) as progress:
-        folder = nnunet_dataset.export_nnunet(
+        folder, faults = nnunet_dataset.export_nnunet(
             task, cases, out, number, shots, draws, progress.emit, plugins
         )
+    if faults:
+        for case, fault in faults.items():
+            click.echo(f"error: {task.name}: {case}: {fault}")
+        click.echo(
+            f"{folder} is not finished: {len(faults)} of {len(cases)} cases are faulty; mend them"
+            " and run the same command again, what is written stays"
+        )
+        return 1
     click.echo(f"wrote {folder}; next: nnUNetv2_plan_and_preprocess -d {number}")
     return 0

@@ -52,7 +52,7 @@ def command(
     from medssl_bench.estimate import unprepared
     from medssl_bench.preparation import prepare_cases
     from medssl_bench.progress import Progress
-    from medssl_bench.validation import check_disk, check_writable
+    from medssl_bench.validation import check_disk, check_writable, faulty_cases
     from medssl_bench.workspace import load_workspace
 
     chosen, folders = chosen_of(tasks, data, plugins)
@@ -64,10 +64,18 @@ def command(
     work = []
     for task in chosen:
         cases = cases_of(task, folders)
-        missing, size = unprepared(task, cases, cache)
+        faults = faulty_cases(cases, task) if task.needs_data else {}
+        sound = [case for case in cases if case.id not in faults]
+        missing, size = unprepared(task, sound, cache)
         work.append((task, missing))
         rows.append(
-            {"name": task.name, "cases": len(cases), "missing": len(missing), "bytes": size}
+            {
+                "name": task.name,
+                "cases": len(cases),
+                "missing": len(missing),
+                "bytes": size,
+                "faults": faults,
+            }
         )
         if not as_json:
             click.echo(
@@ -78,11 +86,9 @@ def command(
     failed = False
     with Progress(plain, quiet=as_json) as progress:
         for row, (task, missing) in zip(rows, work, strict=True):
-            faults = {} if dry_run or not missing else prepare_cases(
-                task, missing, cache, progress.emit, plugins
-            )  # fmt: skip
-            row["faults"] = faults
-            failed |= bool(faults)
+            if missing and not dry_run:
+                row["faults"] |= prepare_cases(task, missing, cache, progress.emit, plugins)
+            failed |= bool(row["faults"])
     if as_json:
         click.echo(json.dumps(rows, indent=1))
     else:

@@ -27,11 +27,15 @@ Examples:
 def command(
     name: str, case: str, data: tuple[str, ...], out: Path | None, plugins: tuple[Path, ...]
 ) -> int:
-    """Write a contact sheet of a CASE as PNG: axial slices of each channel, plain and labelled."""
+    """Write a contact sheet of a CASE as PNG: axial slices of each channel, plain and labelled.
+
+    What makes one doubt that the label is of this case is said: it lies elsewhere than the image,
+    or its file is that of another case.
+    """
     from medssl_bench.contact_sheet import contact_sheet
     from medssl_bench.durable import temporary_name, write_durably
     from medssl_bench.errors import BenchError, did_you_mean
-    from medssl_bench.validation import check_writable
+    from medssl_bench.validation import check_writable, doubts_of
 
     owner, folders = one_of(name, data, plugins)
     cases = {found.id: found for found in cases_of(owner, folders)}
@@ -47,4 +51,6 @@ def command(
     write_durably(unfinished, picture)
     unfinished.replace(out)
     click.echo(f"wrote {out}")
+    for finding in doubts_of(cases[case], [*cases.values()], owner):
+        click.echo(f"warning: {finding}", err=True)
     return 0

@@ -47,7 +47,7 @@ def command(
     from medssl_bench.plan import find_cases
     from medssl_bench.split_file import parse_splits, split_document
     from medssl_bench.task import Corpus
-    from medssl_bench.validation import check_writable
+    from medssl_bench.validation import check_writable, listing_faults, raise_errors
 
     task, folders = one_of(name, data, plugins)
     if isinstance(task, Corpus):
@@ -55,6 +55,7 @@ def command(
     cases, source, notes = find_cases(task, folders, parse_splits(files, [task.name]))
     for note in notes:
         click.echo(f"warning: {task.name}: {note}", err=True)
+    raise_errors(listing_faults(cases), task.name)
     document = split_document(task, cases, source)
     check_writable(out.parent)
     out.parent.mkdir(parents=True, exist_ok=True)
