@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medssl_bench.analysis.surface import Border, Distances, directed_distances, find_borders
+from medssl_bench.analysis.surface import Distances, common_box, directed_distances, find_borders
 from medssl_bench.analysis.surfels import surfel_hd95
 
 Status = Literal["ok", "both_empty", "pred_empty", "ref_empty"]
@@ -151,7 +151,7 @@ def case_metrics(
             row["assd"] = row["hd95_surfel"] = math.inf if both else math.nan
             if distances is not None:
                 row["assd"] = float(np.concatenate(distances).mean())
-                box = _common_box(one, other)
+                box = common_box(one, other)
                 masks = first[box] == number, second[box] == number
                 # The faces of a marching cube do depend on the order.
                 row["hd95_surfel"] = (
@@ -292,14 +292,6 @@ def _reduce(
     directed = max(np.percentile(forth, 95), np.percentile(back, 95))
     near = np.count_nonzero(together <= tolerance_mm + ROUNDING_MM) / len(together)
     return float(np.percentile(together, 95)), float(directed), near
-
-
-def _common_box(first: Border, second: Border) -> tuple[slice, slice, slice]:
-    """Return the smallest box that holds both; a class's border voxels span all of it."""
-    low = np.minimum(first.points.min(axis=0), second.points.min(axis=0))
-    high = np.maximum(first.points.max(axis=0), second.points.max(axis=0)) + 1
-    x, y, z = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
-    return x, y, z
 
 
 def _number_classes(labels: NDArray[Any], classes: Mapping[int, str]) -> NDArray[Any]:

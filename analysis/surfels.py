@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medssl_bench.analysis.surface import Border, directed_distances
+from medssl_bench.analysis.surface import MARGIN, Border, Spacing, directed_distances
 
-Spacing = tuple[float, float, float]
 Areas = NDArray[np.float64]
 
 ROUNDING = 1e-6
@@ -23,7 +22,7 @@ ROUNDING = 1e-6
 
 
 class Surfels(NamedTuple):
-    """The surface of one mask on the grid of corners, one larger than the mask along each axis."""
+    """The surface of one mask on the corners of its voxels, one more than voxels along each axis."""
 
     corners: Border
     codes: NDArray[np.uint8]
@@ -32,16 +31,15 @@ class Surfels(NamedTuple):
 
 def find_surfels(mask: NDArray[np.bool_]) -> Surfels:
     """Find the corners of a mask ``(X, Y, Z)`` where inside meets outside; beyond is outside."""
-    codes: NDArray[Any] = np.pad(mask, 1).view(np.uint8)
+    padded = np.pad(mask, ((1, 1), (1, MARGIN), (1, MARGIN))).view(np.uint8)
+    planes, rows, columns = padded.shape
+    codes: NDArray[Any] = padded.reshape(-1)
     # One axis after another: the bits of 2 voxels become those of 4, then of 8.
-    codes = codes[:, :, :-1] << 1 | codes[:, :, 1:]
-    codes = codes[:, :-1] << 2 | codes[:, 1:]
-    codes = codes[:-1] << 4 | codes[1:]
-    flat = codes.reshape(-1)
+    for bits, step in ((1, 1), (2, columns), (4, rows * columns)):
+        codes = codes[:-step] << bits | codes[step:]
     # Neither 0, all outside, nor 255, all inside: adding 1 makes these the two smallest.
-    indices = np.flatnonzero(flat + np.uint8(1) > 1)
-    points = np.stack(np.unravel_index(indices, codes.shape), axis=1)
-    return Surfels(Border(indices, points), flat[indices])
+    indices = np.flatnonzero(codes + np.uint8(1) > 1)
+    return Surfels(Border(indices, (planes - 1, rows, columns)), codes[indices])
 
 
 def surfel_hd95(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Spacing) -> float:
