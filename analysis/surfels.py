@@ -22,7 +22,7 @@ ROUNDING = 1e-6
 
 
 class Surfels(NamedTuple):
-    """The surface of one mask on the corners of its voxels, one more than voxels along each axis."""
+    """The surface of one mask on the corners of its voxels, one more along each axis."""
 
     corners: Border
     codes: NDArray[np.uint8]
