@@ -312,7 +312,7 @@ def _count(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Count each class's voxels ``(K + 1,)`` in the first, in the second and in both volumes."""
     flat_first, flat_second = first.reshape(-1), second.reshape(-1)
-    marked = (flat_first | flat_second) != 0
+    marked = np.flatnonzero((flat_first | flat_second) != 0)
     own, other = flat_first[marked], flat_second[marked]
     first_size, second_size, shared = (
         np.bincount(labels, minlength=count + 1) for labels in (own, other, own[own == other])

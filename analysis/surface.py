@@ -10,8 +10,9 @@ left to a k-d tree or a distance transform, whichever is expected to be faster. 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import edt
 import numpy as np
@@ -26,11 +27,17 @@ Spacing = tuple[float, float, float]
 MARGIN = 8
 """Empty voxels after each row and each plane of a grid: as far as offsets reach along an axis."""
 
+SLAB = 2**18
+"""Voxels whose neighbours are compared at once, so that they stay in cache."""
+
 FIRST_OFFSETS = 64
 """Offsets tried for every voxel; after them twice as many at each go, as long as it pays."""
 
-BLOCK, LOOK_UPS = 4096, 32768
+BLOCK, LOOK_UPS = 8192, 32768
 """Voxels, and voxels times offsets, that are looked up together, so that they stay in cache."""
+
+EARLIER = np.arange(255, 0, -1, np.uint8)[:, None]
+"""Weighs offsets that are looked up together, so that the first to hit is the largest."""
 
 LOOK_UP_NS = 2.5
 BUILD_NS, QUERY_NS = 150.0, 1100.0
@@ -70,26 +77,52 @@ def find_borders(labels: NDArray[np.unsignedinteger], count: int) -> list[Border
     """
     depth, height, width = labels.shape
     grid = depth, height + MARGIN, width + MARGIN
-    padded = np.zeros(grid, labels.dtype)
-    padded[:, :height, :width] = labels
-    flat = padded.reshape(-1)
-    edge = np.zeros(flat.shape, bool)
     plane = grid[1] * grid[2]
-    for step in (plane, grid[2], 1):
-        differs = flat[step:] != flat[:-step]
-        edge[step:] |= differs
-        edge[:-step] |= differs
-    edge[:plane] = edge[-plane:] = True
-    edge &= flat != 0
-
-    indices = np.flatnonzero(edge)
-    owners = flat[indices]
+    places, classes = [], []
+    for start, flat in slabs(labels, grid):
+        own = flat[plane:-plane]
+        edge = np.zeros(len(own), bool)
+        for step in (-plane, plane, -grid[2], grid[2], -1, 1):
+            edge |= own != flat[plane + step :][: len(own)]
+        edge &= own != 0
+        found = np.flatnonzero(edge)
+        places.append(start + found)
+        classes.append(own[found])
+    indices, owners = np.concatenate(places), np.concatenate(classes)
     order = np.argsort(owners, kind="stable")
     ends = np.searchsorted(owners[order], np.arange(1, count + 2))
     by_owner = indices[order]
     return [
         Border(by_owner[start:stop], grid) for start, stop in zip(ends[:-1], ends[1:], strict=True)
     ]
+
+
+def slabs(
+    volume: NDArray[Any], grid: tuple[int, int, int], lead: int = 0
+) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield a volume on its grid, so few planes at a time that they stay in cache.
+
+    Args:
+        volume: ``(X, Y, Z)``.
+        grid: shape of the grid; what the volume does not cover is zero.
+        lead: empty rows of the grid before the volume's first, and columns alike.
+
+    Yields:
+        Flat index into the grid of the first plane, and the flat values of the plane before it, the
+        planes and the plane after them; they last until the next.
+    """
+    depth, height, width = volume.shape
+    plane = grid[1] * grid[2]
+    thick = max(1, SLAB // plane)
+    slab = np.zeros((thick + 2, *grid[1:]), volume.dtype)
+    for first in range(0, grid[0], thick):
+        count = min(thick, grid[0] - first) + 2
+        covered = slab[:count, lead : lead + height, lead : lead + width]
+        low, high = max(first - 1, 0), min(first - 1 + count, depth)
+        start, stop = low - (first - 1), high - (first - 1)
+        covered[:start] = covered[stop:] = 0
+        covered[start:stop] = volume[low:high]
+        yield first * plane, slab[:count].reshape(-1)
 
 
 def directed_distances(
@@ -139,23 +172,16 @@ def scan(
     there = np.zeros(int(max(ends)) + reach + 1 - low, bool)
     there[targets.indices - low] = True
 
-    places = queries.indices - low
-    left = np.arange(len(places))
+    left = np.arange(len(queries.indices))
     start, stop = 0, FIRST_OFFSETS
     while len(left) and start < len(flat_steps):
-        trials = flat_steps[start:stop]
-        ranks = np.concatenate(
-            [
-                _first_hits(there, places[left[at : at + BLOCK]], trials)
-                for at in range(0, len(left), BLOCK)
-            ]
-        )
-        hit = ranks >= 0
-        distances[left[hit]] = lengths[start + ranks[hit]]
-        looked_up, before = len(left) * len(trials), len(left)
-        left = left[~hit]
+        trials, found = flat_steps[start:stop], np.append(lengths[start:stop], np.nan)
+        for at in range(0, len(left), BLOCK):
+            own = left[at : at + BLOCK]
+            distances[own] = found[_first_hits(there, queries.indices[own] - low, trials)]
+        before, left = len(left), left[np.isnan(distances[left])]
         start, stop = stop, 2 * stop
-        pays = looked_up * LOOK_UP_NS < (before - len(left)) * QUERY_NS
+        pays = before * len(trials) * LOOK_UP_NS < (before - len(left)) * QUERY_NS
         if not pays and len(left):
             away = Border(queries.indices[left], queries.grid)
             rest = min(
@@ -167,18 +193,18 @@ def scan(
 
 
 def _first_hits(there: NDArray[np.bool_], places: Indices, trials: Indices) -> Indices:
-    """Return ``(N,)`` which of the offsets ``(K,)`` is the first to hit; -1 where none does."""
-    ranks = np.full(len(places), -1)
-    left = np.arange(len(places))
+    """Return ``(N,)`` which of the offsets ``(K,)`` is the first to hit; K where none does."""
+    ranks, left = np.zeros(len(places), np.intp), np.arange(len(places))
     start = 0
     while len(left) and start < len(trials):
-        few = trials[start : start + max(1, LOOK_UPS // len(left)), None]
-        hits = there.take(few + places)
-        found = hits.any(axis=0)
-        ranks[left[found]] = start + hits[:, found].argmax(axis=0)
-        missed = ~found
-        left, places = left[missed], places[missed]
-        start += len(few)
+        some = trials[start : start + min(max(1, LOOK_UPS // len(left)), len(EARLIER)), None]
+        hits = there.take(some + places).view(np.uint8)
+        earliest = (hits * EARLIER[: len(some)]).max(axis=0)
+        ranks[left] = start + len(EARLIER) - earliest.astype(np.intp)
+        missed = np.flatnonzero(earliest == 0)
+        left, places = left.take(missed), places.take(missed)
+        start += len(some)
+    ranks[left] = len(trials)
     return ranks
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medssl_bench.analysis.surface import MARGIN, Border, Spacing, directed_distances
+from medssl_bench.analysis.surface import MARGIN, Border, Spacing, directed_distances, slabs
 
 Areas = NDArray[np.float64]
 
@@ -31,15 +31,19 @@ class Surfels(NamedTuple):
 
 def find_surfels(mask: NDArray[np.bool_]) -> Surfels:
     """Find the corners of a mask ``(X, Y, Z)`` where inside meets outside; beyond is outside."""
-    padded = np.pad(mask, ((1, 1), (1, MARGIN), (1, MARGIN))).view(np.uint8)
-    planes, rows, columns = padded.shape
-    codes: NDArray[Any] = padded.reshape(-1)
-    # One axis after another: the bits of 2 voxels become those of 4, then of 8.
-    for bits, step in ((1, 1), (2, columns), (4, rows * columns)):
-        codes = codes[:-step] << bits | codes[step:]
-    # Neither 0, all outside, nor 255, all inside: adding 1 makes these the two smallest.
-    indices = np.flatnonzero(codes + np.uint8(1) > 1)
-    return Surfels(Border(indices, (planes - 1, rows, columns)), codes[indices])
+    depth, height, width = mask.shape
+    grid = depth + 1, height + 1 + MARGIN, width + 1 + MARGIN
+    places, found = [], []
+    for start, voxels in slabs(mask.view(np.uint8), grid, lead=1):
+        codes = voxels[: -grid[1] * grid[2]]
+        # One axis after another: the bits of 2 voxels become those of 4, then of 8.
+        for bits, step in ((1, 1), (2, grid[2]), (4, grid[1] * grid[2])):
+            codes = codes[:-step] << bits | codes[step:]
+        # Neither 0, all outside, nor 255, all inside: adding 1 makes these the two smallest.
+        mixed = np.flatnonzero(codes + np.uint8(1) > 1)
+        places.append(start + mixed)
+        found.append(codes[mixed])
+    return Surfels(Border(np.concatenate(places), grid), np.concatenate(found))
 
 
 def surfel_hd95(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Spacing) -> float:
