@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medssl_bench.analysis.surface import Distances, common_box, directed_distances, find_borders
+from medssl_bench.analysis.distances import Distances, directed_distances
+from medssl_bench.analysis.surface import common_box, find_borders
 from medssl_bench.analysis.surfels import surfel_hd95
 
 Status = Literal["ok", "both_empty", "pred_empty", "ref_empty"]

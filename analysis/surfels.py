@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medssl_bench.analysis.surface import MARGIN, Border, Spacing, directed_distances, slabs
+from medssl_bench.analysis.distances import Spacing, directed_distances
+from medssl_bench.analysis.surface import MARGIN, Border, slabs
 
 Areas = NDArray[np.float64]
 

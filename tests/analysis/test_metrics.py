@@ -12,22 +12,20 @@ from medpy.metric.binary import hd95 as medpy_hd95
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 from scipy.spatial.distance import cdist
 
+from medssl_bench.analysis.distances import (
+    directed_distances,
+    near_offsets,
+    scan,
+    transform,
+    tree,
+)
 from medssl_bench.analysis.metrics import (
     DEFINITIONS,
     STATUSES,
     case_metrics,
     definitions,
 )
-from medssl_bench.analysis.surface import (
-    MARGIN,
-    directed_distances,
-    find_borders,
-    near_offsets,
-    scan,
-    transform,
-    transform_single,
-    tree,
-)
+from medssl_bench.analysis.surface import MARGIN, find_borders
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.8, 0.8, 5.0), (1.5, 0.7, 2.3)]
 FACES = [step for step in itertools.product((-1, 0, 1), repeat=3) if np.abs(step).sum() == 1]
@@ -139,18 +137,18 @@ def test_borders_equal_those_found_voxel_by_voxel(seed):
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_nearby_offsets_tree_and_distance_transform_agree(spacing, share):
     first, second = (find_borders(speckle(seed, share), 1)[0] for seed in (1, 2))
-    for queries, targets in ((first, second), (second, first)):
-        expected = tree(queries, targets, spacing)
-        for other in (transform, transform_single):
-            np.testing.assert_allclose(other(queries, targets, spacing), expected, rtol=1e-6)
+    found = directed_distances(first, second, spacing)
+    for queries, targets, distances in ((first, second, found[0]), (second, first, found[1])):
+        expected = tree(queries.points, targets.points, spacing)
+        np.testing.assert_allclose(distances, expected, rtol=1e-12)
+        for single, tolerance in ((False, 1e-12), (True, 1e-6)):
+            other = transform(queries.points, targets.points, spacing, single)
+            np.testing.assert_allclose(other, expected, rtol=tolerance)
         near = np.full(len(expected), np.nan)
         far = scan(queries, targets, spacing, near)
         np.testing.assert_array_equal(np.flatnonzero(np.isnan(near)), far)
         np.testing.assert_allclose(np.delete(near, far), np.delete(expected, far), rtol=1e-12)
         assert share < 0.3 or not len(far)
-    found = directed_distances(first, second, spacing)
-    np.testing.assert_allclose(found[0], tree(first, second, spacing), rtol=1e-12)
-    np.testing.assert_allclose(found[1], tree(second, first, spacing), rtol=1e-12)
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
