@@ -26,7 +26,7 @@ FIRST_OFFSETS = 16
 BLOCK, LOOK_UPS = 8192, 32768
 """Voxels, and voxels times offsets, that are looked up together, so that they stay in cache."""
 
-EARLIER = np.arange(255, 0, -1, np.uint8)[:, None]
+EARLIER = np.arange(255, 0, -1, dtype=np.uint8)[:, None]
 """Weighs offsets that are looked up together, so that the first to hit is the largest."""
 
 LOOK_UP_NS = 4.0
