@@ -8,10 +8,11 @@ so; everything else here measures border voxels.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
 from medssl_bench.analysis.distances import Spacing, directed_distances
 from medssl_bench.analysis.surface import MARGIN, Border, slabs
@@ -67,11 +68,8 @@ def surfel_hd95(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Sp
 
 @lru_cache(maxsize=64)
 def surfel_areas(spacing: Spacing) -> Areas:
-    """Return the area in mm^2 of the faces at a corner, by its code ``(256,)``: MONAI's table."""
-    from monai.metrics.utils import create_table_neighbour_code_to_surface_area
-
-    table: Any = create_table_neighbour_code_to_surface_area(spacing)[0]
-    return np.asarray(table, np.float64)
+    """Return the area in mm^2 of the faces at a corner by its code ``(256,)``, DeepMind's table."""
+    return np.asarray(create_table_neighbour_code_to_surface_area(spacing), np.float64)
 
 
 def _area_percentile(distances: Areas, areas: Areas, percent: float = 95.0) -> float:
