@@ -29,6 +29,7 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "nsd": True,
     "hd95": False,
     "hd95_pooled": False,
+    "hd95_surfel": False,
 }
 """The metrics that methods are compared by; a missed target's distance is the image's diagonal."""
 
@@ -103,6 +104,7 @@ def panels(
     task: str | None = None,
     shots: str | None = None,
     targets: Sequence[str] | None = None,
+    absent: bool = False,
 ) -> list[Panel]:
     """Split a case table into panels, by task and shots.
 
@@ -115,11 +117,12 @@ def panels(
         task: Only this task.
         shots: Only these shots.
         targets: Only these targets; by default all.
+        absent: Count targets that the reference lacks, see :func:`scored`.
 
     Raises:
         BenchError: Unknown metric, task, shots or target; a table that contradicts itself.
     """
-    table = scored(cases, metric)
+    table = scored(cases, metric, absent=absent)
     table = _only(table, "task", task)
     table = _only(table, "shots", shots)
     if targets is not None:
@@ -135,10 +138,12 @@ def panels(
     return [panel for panel in made if panel is not None]
 
 
-def scored(cases: pd.DataFrame, metric: str) -> pd.DataFrame:
+def scored(cases: pd.DataFrame, metric: str, *, absent: bool = False) -> pd.DataFrame:
     """Return the checked case table with ``value``: the metric of each target that is present.
 
-    A missed target's distance is the image's diagonal; an absent target's value is NaN.
+    A missed target's distance is the image's diagonal; an absent target's value is NaN or, where
+    ``absent`` counts, perfect if it was not predicted (share 1, distance 0) and worst if it was
+    (share 0, the diagonal).
     """
     if metric not in HIGHER_IS_BETTER:
         raise BenchError(f"unknown metric {metric!r}.{did_you_mean(metric, HIGHER_IS_BETTER)}")
@@ -148,7 +153,12 @@ def scored(cases: pd.DataFrame, metric: str) -> pd.DataFrame:
     raw = cases[metric].astype(float)
     if not HIGHER_IS_BETTER[metric]:
         raw = raw.where(~table["miss"], cases["diagonal_mm"])
-    return table.assign(value=raw.where(table["present"]))
+    value = raw.where(table["present"])
+    if absent:
+        higher = HIGHER_IS_BETTER[metric]
+        value = value.where(table["present"], 1.0 if higher else 0.0)
+        value = value.mask(table["false"], 0.0 if higher else cases["diagonal_mm"])
+    return table.assign(value=value)
 
 
 def pair_by_case(first: pd.Series[float], second: pd.Series[float]) -> NDArray[np.float64]:
