@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medssl_bench.analysis.surface import Border, Distances, directed_distances, find_borders
+from medssl_bench.analysis.distances import Distances, directed_distances
+from medssl_bench.analysis.surface import common_box, find_borders
 from medssl_bench.analysis.surfels import surfel_hd95
 
 Status = Literal["ok", "both_empty", "pred_empty", "ref_empty"]
@@ -151,7 +152,7 @@ def case_metrics(
             row["assd"] = row["hd95_surfel"] = math.inf if both else math.nan
             if distances is not None:
                 row["assd"] = float(np.concatenate(distances).mean())
-                box = _common_box(one, other)
+                box = common_box(one, other)
                 masks = first[box] == number, second[box] == number
                 # The faces of a marching cube do depend on the order.
                 row["hd95_surfel"] = (
@@ -294,14 +295,6 @@ def _reduce(
     return float(np.percentile(together, 95)), float(directed), near
 
 
-def _common_box(first: Border, second: Border) -> tuple[slice, slice, slice]:
-    """Return the smallest box that holds both; a class's border voxels span all of it."""
-    low = np.minimum(first.points.min(axis=0), second.points.min(axis=0))
-    high = np.maximum(first.points.max(axis=0), second.points.max(axis=0)) + 1
-    x, y, z = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
-    return x, y, z
-
-
 def _number_classes(labels: NDArray[Any], classes: Mapping[int, str]) -> NDArray[Any]:
     """Renumber the classes to 1..K in a small unsigned type; other labels become 0."""
     small = np.min_scalar_type(len(classes))
@@ -320,7 +313,7 @@ def _count(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
     """Count each class's voxels ``(K + 1,)`` in the first, in the second and in both volumes."""
     flat_first, flat_second = first.reshape(-1), second.reshape(-1)
-    marked = (flat_first | flat_second) != 0
+    marked = np.flatnonzero((flat_first | flat_second) != 0)
     own, other = flat_first[marked], flat_second[marked]
     first_size, second_size, shared = (
         np.bincount(labels, minlength=count + 1) for labels in (own, other, own[own == other])

@@ -8,14 +8,15 @@ so; everything else here measures border voxels.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
-from medssl_bench.analysis.surface import Border, directed_distances
+from medssl_bench.analysis.distances import Spacing, directed_distances
+from medssl_bench.analysis.surface import MARGIN, Border, slabs
 
-Spacing = tuple[float, float, float]
 Areas = NDArray[np.float64]
 
 ROUNDING = 1e-6
@@ -23,7 +24,7 @@ ROUNDING = 1e-6
 
 
 class Surfels(NamedTuple):
-    """The surface of one mask on the grid of corners, one larger than the mask along each axis."""
+    """The surface of one mask on the corners of its voxels, one more along each axis."""
 
     corners: Border
     codes: NDArray[np.uint8]
@@ -32,16 +33,19 @@ class Surfels(NamedTuple):
 
 def find_surfels(mask: NDArray[np.bool_]) -> Surfels:
     """Find the corners of a mask ``(X, Y, Z)`` where inside meets outside; beyond is outside."""
-    codes: NDArray[Any] = np.pad(mask, 1).view(np.uint8)
-    # One axis after another: the bits of 2 voxels become those of 4, then of 8.
-    codes = codes[:, :, :-1] << 1 | codes[:, :, 1:]
-    codes = codes[:, :-1] << 2 | codes[:, 1:]
-    codes = codes[:-1] << 4 | codes[1:]
-    flat = codes.reshape(-1)
-    # Neither 0, all outside, nor 255, all inside: adding 1 makes these the two smallest.
-    indices = np.flatnonzero(flat + np.uint8(1) > 1)
-    points = np.stack(np.unravel_index(indices, codes.shape), axis=1)
-    return Surfels(Border(indices, points), flat[indices])
+    depth, height, width = mask.shape
+    grid = depth + 1, height + 1 + MARGIN, width + 1 + MARGIN
+    places, found = [], []
+    for start, voxels in slabs(mask.view(np.uint8), grid, lead=1):
+        codes = voxels[: -grid[1] * grid[2]]
+        # One axis after another: the bits of 2 voxels become those of 4, then of 8.
+        for bits, step in ((1, 1), (2, grid[2]), (4, grid[1] * grid[2])):
+            codes = codes[:-step] << bits | codes[step:]
+        # Neither 0, all outside, nor 255, all inside: adding 1 makes these the two smallest.
+        mixed = np.flatnonzero(codes + np.uint8(1) > 1)
+        places.append(start + mixed)
+        found.append(codes[mixed])
+    return Surfels(Border(np.concatenate(places), grid), np.concatenate(found))
 
 
 def surfel_hd95(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Spacing) -> float:
@@ -64,11 +68,8 @@ def surfel_hd95(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Sp
 
 @lru_cache(maxsize=64)
 def surfel_areas(spacing: Spacing) -> Areas:
-    """Return the area in mm^2 of the faces at a corner, by its code ``(256,)``: MONAI's table."""
-    from monai.metrics.utils import create_table_neighbour_code_to_surface_area
-
-    table: Any = create_table_neighbour_code_to_surface_area(spacing)[0]
-    return np.asarray(table, np.float64)
+    """Return the area in mm^2 of the faces at a corner by its code ``(256,)``, DeepMind's table."""
+    return np.asarray(create_table_neighbour_code_to_surface_area(spacing), np.float64)
 
 
 def _area_percentile(distances: Areas, areas: Areas, percent: float = 95.0) -> float:

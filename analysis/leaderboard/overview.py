@@ -11,7 +11,7 @@ import pandas as pd
 
 from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
 from medssl_bench.analysis.leaderboard.reported import ReportedRow
-from medssl_bench.analysis.leaderboard.standings import FEW, Key, Standing
+from medssl_bench.analysis.leaderboard.standings import Key, Standing
 from medssl_bench.analysis.leaderboard.views import (
     NO_TARGET,
     OWN_TRAINING,
@@ -203,7 +203,7 @@ def score(standing: Standing, spread: float, span: tuple[float, float], digits: 
     text = number(standing.mean, digits)
     note = f"SD of runs {number(spread, digits)}" if math.isfinite(spread) else "one run"
     if not math.isfinite(standing.low):
-        return Value(text, standing.mean, note=f"{note}; {FEW}", part="score")
+        return Value(text, standing.mean, note=f"{note}; {standing.no_interval}", part="score")
     low, high = number(standing.low, digits), number(standing.high, digits)
     width = span[1] - span[0]
     ends = [(end - span[0]) / width for end in (standing.low, standing.mean, standing.high)]

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.statistics.panel import (
     HIGHER_IS_BETTER,
     Panel,
     panels_of,
+    target_values,
 )
 from medssl_bench.analysis.studies.ranking import rank_by_tests
 from medssl_bench.analysis.tables import ROW, RUN, aggregate, prepare, rows_of
@@ -25,7 +25,8 @@ Key = tuple[str, ...]
 Empty = Literal["left out", "counted"]
 
 ALONE = "nothing to rank it against under the same backbone and protocol"
-FEW = "an interval needs at least two test cases"
+FEW = "no interval: fewer than two test cases"
+BEYOND = "no interval: some of its draws or seeds are not those of the others"
 CUT = "not ranked: its draws, seeds or test cases are not those of most methods"
 
 
@@ -57,6 +58,8 @@ class Standing:
     """How many methods were ranked together; 0 where it was not ranked."""
     unranked: str = ""
     """Why it has no rank, where it has none."""
+    no_interval: str = ""
+    """Why it has no interval, where it has none."""
 
 
 DEFAULT = Definition("dice")
@@ -76,7 +79,10 @@ def standings(cases: pd.DataFrame) -> dict[Definition, dict[Key, Standing]]:
     """
     definitions = definitions_of(cases)
     table = prepare(cases)
-    columns = {one.key: _values(table, cases, one) for one in definitions}
+    columns = {
+        one.key: target_values(table, cases, one.metric, absent=one.empty == "counted")
+        for one in definitions
+    }
     means = {name: (name, "mean") for name in columns}
     values = aggregate(table.assign(**columns), [*RUN, "case"], **means)
     means_of = _means(values, list(columns))
@@ -98,7 +104,7 @@ def standings(cases: pd.DataFrame) -> dict[Definition, dict[Key, Standing]]:
 
 
 def _stand(panels: Sequence[Panel], means: Mapping[Key, float]) -> dict[Key, Standing]:
-    found = {key: Standing(mean, unranked=CUT) for key, mean in means.items()}
+    found = {key: Standing(mean, unranked=CUT, no_interval=BEYOND) for key, mean in means.items()}
     for panel in panels:
         ranking = rank_by_tests(panel) if len(panel.methods) > 1 else None
         for place, key in enumerate(_keys(panel)):
@@ -115,30 +121,9 @@ def _stand(panels: Sequence[Panel], means: Mapping[Key, float]) -> dict[Key, Sta
             whole = math.isclose(interval.mean, found[key].mean, abs_tol=1e-9)
             # Runs beyond those that all methods have are in the row's mean, not in the panel's.
             ends = (interval.low, interval.high) if whole else (math.nan, math.nan)
-            found[key] = Standing(found[key].mean, *ends, **rank)
+            why = "" if math.isfinite(ends[0]) else FEW if whole else BEYOND
+            found[key] = Standing(found[key].mean, *ends, **rank, no_interval=why)
     return found
-
-
-def _values(
-    table: pd.DataFrame, cases: pd.DataFrame, definition: Definition
-) -> NDArray[np.float64]:
-    """Return the value of every case and target.
-
-    Where targets that the reference lacks count, one that is not predicted either has Dice 1 and
-    distance 0, and one that is predicted has Dice 0 and the image's diagonal as its distance.
-    """
-    higher = HIGHER_IS_BETTER[definition.metric]
-    diagonal = cases["diagonal_mm"].to_numpy(float)
-    value = cases[definition.metric].to_numpy(float)
-    if not higher:
-        value = np.where(table["miss"], diagonal, value)
-    if definition.empty == "left out":
-        absent = np.full(len(table), np.nan)
-    elif higher:
-        absent = np.where(table["false"], 0.0, 1.0)
-    else:
-        absent = np.where(table["false"], diagonal, 0.0)
-    return np.where(table["present"], value, absent)
 
 
 def _means(values: pd.DataFrame, columns: Sequence[str]) -> dict[str, dict[Key, float]]:

@@ -29,6 +29,7 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "nsd": True,
     "hd95": False,
     "hd95_pooled": False,
+    "hd95_surfel": False,
 }
 """The metrics that methods are compared by; a missed target's distance is the image's diagonal."""
 
@@ -103,9 +104,10 @@ def panels(
     task: str | None = None,
     shots: str | None = None,
     targets: Sequence[str] | None = None,
+    absent: bool = False,
 ) -> list[Panel]:
-    """Split a case table into panels (see :func:`panels_in`)."""
-    table = scored(cases, metric)
+    """Split a case table into panels (see :func:`panels_in` and, for ``absent``, ``scored``)."""
+    table = scored(cases, metric, absent=absent)
     return panels_in(table, metric, task=task, shots=shots, targets=targets)
 
 
@@ -120,7 +122,8 @@ def panels_in(
     """Split scored cases into panels, by task and shots.
 
     Only what shares task, shots, backbone, profile and protocol is compared. Within that, the
-    draws and seeds that most methods have make the panel; other methods are named in ``left_out``.
+    draws and seeds that most methods have make the panel; what is not in it is named in
+    ``left_out``.
 
     Args:
         table: Of :func:`scored`.
@@ -157,20 +160,34 @@ def case_values(table: pd.DataFrame) -> pd.DataFrame:
     return aggregate(table, [*RUN, "case"], value=("value", "mean"))
 
 
-def scored(cases: pd.DataFrame, metric: str) -> pd.DataFrame:
+def scored(cases: pd.DataFrame, metric: str, *, absent: bool = False) -> pd.DataFrame:
     """Return the checked case table with ``value``: the metric of each target that is present.
 
-    A missed target's distance is the image's diagonal; an absent target's value is NaN.
+    A missed target's distance is the image's diagonal; an absent target's value is NaN or, where
+    ``absent`` counts, perfect if it was not predicted (share 1, distance 0) and worst if it was
+    (share 0, the diagonal).
     """
     if metric not in HIGHER_IS_BETTER:
         raise BenchError(f"unknown metric {metric!r}.{did_you_mean(metric, HIGHER_IS_BETTER)}")
     if metric not in cases.columns:
         raise BenchError(f"the records hold no {metric}")
     table = prepare(cases)
-    raw = cases[metric].astype(float)
-    if not HIGHER_IS_BETTER[metric]:
-        raw = raw.where(~table["miss"], cases["diagonal_mm"])
-    return table.assign(value=raw.where(table["present"]))
+    return table.assign(value=target_values(table, cases, metric, absent=absent))
+
+
+def target_values(
+    table: pd.DataFrame, cases: pd.DataFrame, metric: str, *, absent: bool = False
+) -> pd.Series[float]:
+    """Return the value of every case and target (see :func:`scored`); ``table`` is prepared."""
+    higher = HIGHER_IS_BETTER[metric]
+    value = cases[metric].astype(float)
+    if not higher:
+        value = value.where(~table["miss"], cases["diagonal_mm"])
+    value = value.where(table["present"])
+    if absent:
+        value = value.where(table["present"], 1.0 if higher else 0.0)
+        value = value.mask(table["false"], 0.0 if higher else cases["diagonal_mm"])
+    return value
 
 
 def pair_by_case(first: pd.Series[float], second: pd.Series[float]) -> NDArray[np.float64]:
@@ -276,7 +293,11 @@ def _same_cases(usable: list[Scores]) -> tuple[list[Scores], list[str]]:
 
 
 def _same_runs(usable: list[Scores]) -> tuple[list[Scores], list[str]]:
-    """Keep the runs that most methods have, more before fewer; name what is beyond or lacking."""
+    """Keep the most runs that more than half of the methods have; name what is beyond or lacking.
+
+    One method that is not through yet cuts nobody's runs, and is left out. Where no such half is,
+    the runs that most methods have count, so that two methods are compared on what both have.
+    """
     sets = {frozenset(table.index) for _, _, table in usable}
     if not sets:
         return [], []
@@ -284,7 +305,13 @@ def _same_runs(usable: list[Scores]) -> tuple[list[Scores], list[str]]:
     def holders(runs: frozenset[object]) -> int:
         return sum(runs <= frozenset(table.index) for _, _, table in usable)
 
-    chosen = max(sets, key=lambda runs: (holders(runs), len(runs)))
+    common = [runs for runs in sets if 2 * holders(runs) > len(usable) and holders(runs) > 1]
+    order = sorted(sets, key=lambda runs: sorted(map(str, runs)))
+    chosen = (
+        max((runs for runs in order if runs in common), key=len)
+        if common
+        else max(order, key=lambda runs: (holders(runs), len(runs)))
+    )
     kept, notes = [], []
     for label, identity, table in usable:
         mine = table.index.isin(list(chosen))

@@ -17,6 +17,9 @@ ANALYSES: dict[str, Entry] = {
         f"{HERE}.retraining:analyse", "Would training again differ too? Draws x cases"
     ),
     "ranks": Entry(f"{HERE}.ranking:analyse", "How sure is the ranking? Intervals, tiers, tau"),
+    "definitions": Entry(
+        f"{HERE}.definitions:analyse", "Which ranks flip with the definition of HD95 or of absent?"
+    ),
     "critical-difference": Entry(
         f"{HERE}.critical_difference:analyse", "Mean ranks over cases, and which are alike"
     ),

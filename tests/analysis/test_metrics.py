@@ -12,13 +12,20 @@ from medpy.metric.binary import hd95 as medpy_hd95
 from monai.metrics import compute_dice, compute_hausdorff_distance, compute_surface_dice
 from scipy.spatial.distance import cdist
 
+from medssl_bench.analysis.distances import (
+    directed_distances,
+    near_offsets,
+    scan,
+    transform,
+    tree,
+)
 from medssl_bench.analysis.metrics import (
     DEFINITIONS,
     STATUSES,
     case_metrics,
     definitions,
 )
-from medssl_bench.analysis.surface import directed_distances, find_borders
+from medssl_bench.analysis.surface import MARGIN, find_borders
 
 SPACINGS = [(1.0, 1.0, 1.0), (0.8, 0.8, 5.0), (1.5, 0.7, 2.3)]
 FACES = [step for step in itertools.product((-1, 0, 1), repeat=3) if np.abs(step).sum() == 1]
@@ -122,28 +129,53 @@ def test_borders_equal_those_found_voxel_by_voxel(seed):
     for number, border in enumerate(find_borders(labels, 4), start=1):
         np.testing.assert_array_equal(border.points, brute_border(labels == number).reshape(-1, 3))
         np.testing.assert_array_equal(
-            border.indices, np.ravel_multi_index(tuple(border.points.T), labels.shape)
+            border.indices, np.ravel_multi_index(tuple(border.points.T), border.grid)
         )
 
 
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.6])
+@pytest.mark.parametrize("share", [0.002, 0.01, 0.3, 0.6])
 @pytest.mark.parametrize("spacing", SPACINGS)
-def test_tree_and_distance_transform_agree(spacing, share):
+def test_nearby_offsets_tree_and_distance_transform_agree(spacing, share):
     first, second = (find_borders(speckle(seed, share), 1)[0] for seed in (1, 2))
-    for tree, transform in zip(
-        directed_distances(first, second, spacing, dense=False),
-        directed_distances(first, second, spacing, dense=True),
-        strict=True,
-    ):
-        np.testing.assert_allclose(tree, transform, atol=1e-9)
+    found = directed_distances(first, second, spacing)
+    for queries, targets, distances in ((first, second, found[0]), (second, first, found[1])):
+        expected = tree(queries.points, targets.points, spacing)
+        np.testing.assert_allclose(distances, expected, rtol=1e-12)
+        for single, tolerance in ((False, 1e-12), (True, 1e-6)):
+            other = transform(queries.points, targets.points, spacing, single)
+            np.testing.assert_allclose(other, expected, rtol=tolerance)
+        near = np.full(len(expected), np.nan)
+        far = scan(queries, targets, spacing, near)
+        np.testing.assert_array_equal(np.flatnonzero(np.isnan(near)), far)
+        np.testing.assert_allclose(np.delete(near, far), np.delete(expected, far), rtol=1e-12)
+        assert share < 0.3 or not len(far)
 
 
-def test_the_automatic_choice_gives_the_same_distances():
-    for share in (0.001, 0.6):
-        first, second = (find_borders(speckle(seed, share), 1)[0] for seed in (1, 2))
-        chosen = directed_distances(first, second, (1, 1, 3))
-        tree = directed_distances(first, second, (1, 1, 3), dense=False)
-        np.testing.assert_allclose(np.concatenate(chosen), np.concatenate(tree), atol=1e-9)
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_offsets_are_all_those_shorter_than_any_beyond_the_margin(spacing):
+    steps, lengths = near_offsets(spacing)
+    assert (np.diff(lengths) >= 0).all() and len(np.unique(steps, axis=0)) == len(steps)
+    wide = np.array(list(itertools.product(range(-MARGIN - 2, MARGIN + 3), repeat=3)))
+    beyond = wide[np.abs(wide).max(axis=1) > MARGIN]
+    assert lengths[-1] < np.linalg.norm(beyond * spacing, axis=1).min()
+    inside = wide[np.abs(wide).max(axis=1) <= MARGIN]
+    near = np.linalg.norm(inside * spacing, axis=1) < (MARGIN + 1) * min(spacing)
+    assert near.sum() == len(steps)
+
+
+@pytest.mark.parametrize("single_precision", [True, False])
+@pytest.mark.parametrize("share", [0.0005, 0.3])
+def test_what_is_far_and_what_is_near_are_measured_alike(share, single_precision):
+    """Sparse and dense speckle far from an organ, some of it beside."""
+    first, second = np.zeros((2, 60, 40, 30), np.uint8)
+    first[:6, :6, :6] = 1
+    second[2:] = speckle(5, share, (58, 40, 30))
+    second[3, 3, 3] = 1
+    one, other = find_borders(first, 1)[0], find_borders(second, 1)[0]
+    pairs = cdist(one.points * (1.5, 0.7, 2.3), other.points * (1.5, 0.7, 2.3))
+    found = directed_distances(one, other, (1.5, 0.7, 2.3), single=single_precision)
+    np.testing.assert_allclose(found[0], pairs.min(axis=1), rtol=1e-6 if single_precision else 1e-9)
+    np.testing.assert_allclose(found[1], pairs.min(axis=0), rtol=1e-6 if single_precision else 1e-9)
 
 
 @pytest.mark.parametrize("permutation", list(itertools.permutations(range(3))))

@@ -1,6 +1,8 @@
 """Surfel HD95 and ASSD equal DeepMind's and MONAI's; lesions are scored as BraTS scores them."""
 
 import math
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import surface_distance
 import torch
 from monai.metrics import compute_average_surface_distance
+from monai.metrics.utils import create_table_neighbour_code_to_surface_area
 
 from medssl_bench.analysis.lesions import LESION_RULES, LesionRules, lesion_metrics
 from medssl_bench.analysis.metrics import DEFINITIONS, MORE, case_metrics, definitions
@@ -62,6 +65,28 @@ def test_a_cubes_surface_is_its_faces_with_cut_edges():
     inner &= ((surfels.corners.points[:, :2] > 4) & (surfels.corners.points[:, :2] < 12)).all(1)
     assert inner.sum() == 2 * 7 * 7
     np.testing.assert_allclose(areas[inner], 1.0)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_areas_equal_monais_table(spacing):
+    expected = create_table_neighbour_code_to_surface_area(spacing)[0]
+    np.testing.assert_allclose(surfel_areas(spacing), expected, rtol=1e-6)
+
+
+def test_scoring_a_case_loads_no_training_library():
+    """A process that scores starts in a second, not in seven."""
+    code = (
+        "import sys, numpy as np\n"
+        "from medssl_bench.analysis.lesions import lesion_metrics\n"
+        "from medssl_bench.analysis.metrics import case_metrics\n"
+        "from medssl_bench.predictions import score_case\n"
+        "mask = np.ones((4, 4, 4), np.uint8)\n"
+        "case_metrics(mask, mask, (1.0, 1.0, 1.0), {1: 'organ'}, more=True)\n"
+        "lesion_metrics(mask > 0, mask > 0, (1.0, 1.0, 1.0))\n"
+        "print({'torch', 'monai'} & set(sys.modules))\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
 
 
 def test_volume_error_is_signed_and_relative():
