@@ -64,10 +64,18 @@ def find_folder(root: Path, cell: str) -> Path:
         raise BenchError(f"cell {cell!r}: {len(found)} keys begin so: {shown}; give more of one")
     if not found or not cell:
         raise BenchError(
-            f"no cell {cell!r} in {root}.{did_you_mean(cell, folders)}"
+            f"no cell {cell!r} in {root}.{_near(cell, folders)}"
             " `bench status --json` lists the keys"
         )
     return folders[found[0]]
+
+
+def _near(cell: str, folders: Mapping[str, Path]) -> str:
+    """Offer the names that hold what was asked for, or else the one that is spelled alike."""
+    holding = sorted(name for name in folders if cell and cell in name)
+    if not holding:
+        return did_you_mean(cell, folders)
+    return f" Did you mean {', '.join(holding[:3])}{', ...' if len(holding) > 3 else ''}?"
 
 
 def choose(folder: Path, case: str | None, task: Task, data: Mapping[str, Path]) -> Chosen:

@@ -3,6 +3,16 @@
 const find = (id) => document.getElementById(id);
 const settings = JSON.parse(find("settings").textContent);
 const OVERLAYS = ["prediction", "reference", "errors"]; // later ones are drawn over earlier ones
+const BOXES = { p: "prediction", r: "reference", e: "errors", b: "body" };
+const STEPS = {
+  // In voxels to the patient's right, front and head; the patient's right is on the left.
+  ArrowLeft: [1, 0, 0],
+  ArrowRight: [-1, 0, 0],
+  ArrowUp: [0, 1, 0],
+  ArrowDown: [0, -1, 0],
+  PageUp: [0, 0, 1],
+  PageDown: [0, 0, -1],
+};
 const VIEWS = [...find("views").children];
 
 function bytesOf(name) {
@@ -59,6 +69,9 @@ async function open() {
     crosshairWidth: 0.6,
     show3Dcrosshair: true,
     multiplanarShowRender: 1,
+    sagittalNoseLeft: true,
+    showAllOrientationMarkers: true,
+    fontColor: [1, 1, 1, 1],
     tileMargin: 4,
     isCornerOrientationText: false,
     dragAndDropEnabled: false,
@@ -78,7 +91,7 @@ async function open() {
   const drawn = { filled: reference.img, outlined: outlines(reference) };
 
   function say({ mm, values }) {
-    const [right, anterior, superior] = mm.map((value) => value.toFixed(1));
+    const [right, anterior, superior] = [...mm].map((value) => value.toFixed(1));
     const label = (at) => {
       const number = Math.round(values[at]?.value ?? 0);
       return number === 0 ? "none" : settings.labels[number][0];
@@ -120,39 +133,53 @@ async function open() {
   }
 
   function clip() {
-    // Clipped at the crosshair's coronal plane, the body does not hide what is inside it.
-    viewer.setClipPlane(find("body").checked ? [0.1, 180, 0] : [2, 0, 0]);
-    viewer.volumes[0].opacity = 1;
+    // A plane before all of it takes the scan away in 3D; labels are never clipped.
+    viewer.setClipPlane(find("body").checked ? [2, 0, 0] : [-0.9, 180, 0]);
   }
 
   for (const [name, low, high] of settings.windows) {
     find("window").add(new Option(`${name} (${Math.round(low)} to ${Math.round(high)})`));
   }
-  for (const name of [...OVERLAYS, "style", "opacity"]) find(name).addEventListener("input", draw);
+  for (const name of ["prediction", "reference", "style", "opacity"]) {
+    find(name).addEventListener("input", draw);
+  }
   for (const button of VIEWS) button.addEventListener("click", () => view(button));
   for (const button of document.querySelectorAll("[data-place]")) {
     button.addEventListener("click", () => go(JSON.parse(button.dataset.place)));
   }
   find("window").addEventListener("input", frame);
   find("body").addEventListener("input", clip);
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.target.matches("select")) return;
-    const boxes = { p: "prediction", r: "reference", e: "errors", b: "body" };
-    const key = event.key.toLowerCase();
-    const opacity = find("opacity");
-    if (key in boxes) find(boxes[key]).click();
-    else if (key >= "1" && key <= "5") VIEWS[Number(key) - 1].click();
-    else if (key === "[" || key === "]") {
-      opacity.value = Number(opacity.value) + (key === "]" ? 0.05 : -0.05);
+  find("errors").addEventListener("input", () => {
+    // Both at once would mix their colours.
+    find("prediction").checked = !find("errors").checked;
+    draw();
+  });
+  // Before NiiVue sees a key: some of its keys are those of browsers, and others have no use here.
+  document.addEventListener("keydown", (event) => press(event), { capture: true });
+  document.addEventListener("keyup", (event) => event.stopPropagation(), { capture: true });
+
+  function press(event) {
+    event.stopPropagation();
+    const { key, target } = event;
+    const chosen = key.length === 1 ? key.toLowerCase() : key;
+    if (event.ctrlKey || event.altKey || event.metaKey || target.matches("select")) return;
+    if (key.startsWith("Arrow") && target.matches("input")) return;
+    if (chosen in BOXES) find(BOXES[chosen]).click();
+    else if (chosen in STEPS) viewer.moveCrosshairInVox(...STEPS[chosen]);
+    else if (chosen >= "1" && chosen <= "5") VIEWS[Number(chosen) - 1].click();
+    else if (chosen === "[" || chosen === "]") {
+      find("opacity").value = Number(find("opacity").value) + (chosen === "]" ? 0.05 : -0.05);
       draw();
-    } else if (key === "w") {
+    } else if (chosen === "w") {
       find("window").selectedIndex = (find("window").selectedIndex + 1) % settings.windows.length;
       frame();
-    }
-  });
+    } else return;
+    event.preventDefault();
+  }
 
   frame();
   draw();
+  clip();
   if (settings.start) go(settings.start);
   find("fallback").hidden = true;
   globalThis.viewer = viewer; // for the browser's console, and for tests

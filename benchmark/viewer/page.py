@@ -30,7 +30,7 @@ INSTALL = "pip install 'medssl-bench[view]'"
 ERRORS = {
     1: ("false positive", "#dc267f"),
     2: ("false negative", "#648fff"),
-    3: ("another target's", "#ffb000"),
+    3: ("wrong target", "#ffb000"),
 }
 """Kinds of wrong voxel and their colours (IBM's palette, safe for colour-blind readers)."""
 
