@@ -1,4 +1,4 @@
-"""Label maps as files: compressed NIfTI whose bytes depend on nothing but the labels and their grid."""
+"""Label maps as files: compressed NIfTI whose bytes depend on labels and grid alone."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def encode(
 
 
 def prediction(native: NDArray[np.uint8], case: Prepared) -> bytes:
-    """Encode labels ``(X, Y, Z)`` in RAS on the grid and in the axis order of the case's own scan."""
+    """Encode labels ``(X, Y, Z)`` in RAS on the grid of the case's scan, in its axis order."""
     stored = np.ascontiguousarray(from_ras(native, case.original_affine))
     return encode(stored, case.original_affine)

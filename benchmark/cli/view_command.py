@@ -83,8 +83,10 @@ def command(
     which = "" if case is not None else ", the case of median Dice"
     click.echo(f"{chosen.case}{which}: {written.path} ({written.size / 1e6:.1f} MB)")
     if written.size > LARGE:
-        click.echo(f"a large page opens slowly; --max-size {max(chosen.scan.array.shape) // 2}"
-                   " would thin it")
+        click.echo(
+            f"a large page opens slowly; --max-size {max(chosen.scan.array.shape) // 2}"
+            " would thin it"
+        )
     if show:
         import webbrowser
 

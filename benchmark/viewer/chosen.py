@@ -1,4 +1,4 @@
-"""What is looked at: one case of one record, with its scan, its reference and the prediction kept."""
+"""What is looked at: one case of a record, with its scan, its reference and its prediction."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _check_same(
 
     recorded = rows.set_index("target")["dice"].to_dict()
     found = dict(zip(task.targets, working_dice(reference, prediction, task), strict=True))
-    for target in {**recorded, **found}:
+    for target in [*task.targets, *recorded]:
         here, there = found.get(target, np.nan), recorded.get(target, np.nan)
         if not np.isclose(here, there, rtol=0, atol=1e-6, equal_nan=True):
             raise DataError(

@@ -163,7 +163,7 @@ async function open() {
     const { key, target } = event;
     const chosen = key.length === 1 ? key.toLowerCase() : key;
     if (event.ctrlKey || event.altKey || event.metaKey || target.matches("select")) return;
-    if (key.startsWith("Arrow") && target.matches("input")) return;
+    if (key.startsWith("Arrow") && target.matches("[type=range]")) return;
     if (chosen in BOXES) find(BOXES[chosen]).click();
     else if (chosen in STEPS) viewer.moveCrosshairInVox(...STEPS[chosen]);
     else if (chosen >= "1" && chosen <= "5") VIEWS[Number(chosen) - 1].click();

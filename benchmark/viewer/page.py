@@ -10,6 +10,7 @@ import base64
 import importlib.util
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib import metadata, resources
 from pathlib import Path
@@ -165,7 +166,8 @@ def _settings(chosen: Chosen) -> dict[str, Any]:
 
 def _windows(chosen: Chosen) -> list[tuple[str, float, float]]:
     """Name, lowest and highest value shown; first what the network saw."""
-    rule, array = chosen.task.preprocessing.intensity, chosen.scan.array
+    rule = chosen.task.preprocessing.intensity
+    array = np.asarray(chosen.scan.array, np.float32)
     low, high = rule.low, rule.high
     if rule.rule == "percentile":
         low, high = (float(value) for value in np.percentile(array, (low, high)))
@@ -187,9 +189,7 @@ def _targets(chosen: Chosen, shown: Chosen) -> list[dict[str, Any]]:
             "colours": [_colour(number) for number in ids],
             **{metric: _number(rows[name][metric]) for metric in ("dice", "hd95")},
             "status": rows[name]["status"],
-            "place": _place(
-                shown, np.isin(shown.reference, ids), np.isin(shown.prediction, ids)
-            ),
+            "place": _place(shown, np.isin(shown.reference, ids), np.isin(shown.prediction, ids)),
         }
         for name, ids in chosen.task.targets.items()
     ]
@@ -231,5 +231,6 @@ def write(html: str, path: Path) -> Written:
     except OSError as error:
         raise BenchError(f"--out {path}: cannot be written ({error.strerror})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # said above, where it matters
+            temporary.unlink(missing_ok=True)
     return Written(path, len(content))
