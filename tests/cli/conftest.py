@@ -152,7 +152,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     done = subprocess.run(
         [sys.executable, "-m", "medssl_bench", "run", "--plain", "--device", "cpu", "--profile",
          "demo", "--methods", "scratch", "--tasks", task, "--shots", "full", "--results", "results",
-         "--set", "finetune.steps=60", "--set", "tracking=false", "--set", "similarity=false"],
+         "--set", "finetune.steps=40", "--set", "tracking=false", "--set", "similarity=false"],
         cwd=root, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
