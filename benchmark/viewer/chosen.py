@@ -154,7 +154,7 @@ def _check_same(
     """Refuse to show a reference that is not the one the record's numbers are of."""
     from medssl_bench.stages.evaluate import working_dice
 
-    recorded = rows.set_index("target")["dice"].to_dict()
+    recorded: dict[str, float] = dict(zip(rows["target"], rows["dice"], strict=True))
     found = dict(zip(task.targets, working_dice(reference, prediction, task), strict=True))
     for target in [*task.targets, *recorded]:
         here, there = found.get(target, np.nan), recorded.get(target, np.nan)

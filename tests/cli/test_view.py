@@ -16,9 +16,14 @@ import pandas as pd
 import pytest
 
 from medssl_bench.api import make_plan
+from medssl_bench.config import EvaluateSettings
+from medssl_bench.data.cache import VolumeCache
 from medssl_bench.data.volume import Volume
 from medssl_bench.estimate import VOXELS_PER_BYTE, storage_bytes
 from medssl_bench.label_maps import encode, file_name
+from medssl_bench.preparation import prepare_case
+from medssl_bench.stages.evaluate import evaluate_label_maps
+from medssl_bench.tasks import load_task
 from medssl_bench.viewer.chosen import median_case, view_path
 from medssl_bench.viewer.page import errors, scan_bytes
 
@@ -83,6 +88,22 @@ def test_a_prediction_lies_on_its_scan_s_own_grid_and_is_sealed(recorded):
         ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=recorded.folder, check=False
     )
     assert checked.returncode == 0
+
+
+def test_label_maps_of_a_training_of_its_own_are_kept_alike(recorded, tmp_path):
+    task = load_task(str(recorded.task))
+    listed = {case.id: case for case in task.cases(None)}
+    rows = cases_of(recorded.folder)
+    names = list(rows["case"].unique())
+    paths = {name: recorded.folder / "predictions" / file_name(name) for name in names}
+    tests = [prepare_case(VolumeCache(tmp_path), task, listed[name]) for name in names]
+    found = evaluate_label_maps(
+        paths, tests, listed, task, EvaluateSettings(), "", lambda event: None, 0,
+        keep_predictions=True,
+    )  # fmt: skip
+    assert found.predictions == {path.name: path.read_bytes() for path in paths.values()}
+    columns = ["case", "target", "dice", "hd95", "nsd", "status"]
+    pd.testing.assert_frame_equal(found.cases[columns], rows[columns], check_exact=True)
 
 
 def test_bytes_depend_on_labels_and_grid_alone():
