@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  exit 1; }
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
-	  -c constraints.txt -e '.[dev,slurm,nnunet]'
+	  -c constraints.txt -e '.[dev,slurm,nnunet,view]'
 	@$(BIN)/python -m compileall -q analysis benchmark methods results slurm tasks
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c 'import $(USED)'
 	@touch $@

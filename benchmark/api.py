@@ -51,6 +51,7 @@ def make_plan(
     seeds: int | None = None,
     pretrain_seed: int | None = None,
     select: str | None = None,
+    keep_predictions: bool | None = None,
     device: str = "auto",
     devices: int = 1,
     data: Folders = (),
@@ -66,7 +67,7 @@ def make_plan(
     pretraining and fine-tuning in voxels; ``devices`` share each pretraining. ``data`` is a folder,
     a mapping name -> folder (of tasks and corpora), or a list of what ``--data`` takes; ``split``
     likewise, task -> files. ``exclude_leaks`` leaves out the volumes of the corpus in which
-    ``bench data audit`` found test cases.
+    ``bench data audit`` found test cases. ``keep_predictions`` keeps the label maps of test cases.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
@@ -101,6 +102,7 @@ def make_plan(
         "seeds": seeds or workspace.seeds,
         "pretrain_seed": pretrain_seed,
         "select": select,
+        "keep_predictions": keep_predictions,
     }
     given.update({key: value for key, value in asked.items() if value is not None})
     given.update(settings or {})

@@ -167,6 +167,8 @@ class Settings(_Model):
     precision: Literal["auto", "bf16-mixed", "32-true"] = "auto"
     select: Literal["last", "validation"] = "last"
     keep: Literal["none", "encoder", "all"] = "encoder"
+    keep_predictions: bool = False
+    """Keep the label map of every test case in the record's folder; decides no result."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     example_slices: int = Field(2, ge=0)
     """Test cases of each cell drawn as pictures."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 BYTES_PER_RECORD = 2**20
 """Record, tables and pictures of a cell; generous."""
+
+
+VOXELS_PER_BYTE = 16
+"""Of a compressed label map; 117 organs of a whole body take a byte for 25."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,23 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     if plan.settings.keep == "all":
         kept += sum(map(_weight_bytes, cells))
     records = len(plan.missing_cells) * BYTES_PER_RECORD
-    return volumes, int(running + kept + records + _own_bytes(plan))
+    return volumes, int(running + kept + records + _own_bytes(plan) + _prediction_bytes(plan))
+
+
+def _prediction_bytes(plan: Plan) -> int:
+    """Bytes of the label maps that the missing cells keep."""
+    from medssl_bench.data.regrid import ruling_source
+
+    if not plan.settings.keep_predictions:
+        return 0
+    need = 0
+    for name, count in Counter(planned.cell.task for planned in plan.missing_cells).items():
+        found = plan.tasks[name]
+        if not found.task.classifies:
+            rule = (found.task.preprocessing, found.task.channels)
+            tests = [case for case in found.cases if case.pool == "test"]
+            need += count * sum(math.prod(ruling_source(c, *rule).header().shape) for c in tests)
+    return need // VOXELS_PER_BYTE
 
 
 def _own_bytes(plan: Plan) -> int:

@@ -13,6 +13,7 @@ from medssl_bench.analysis.metrics import summarise
 from medssl_bench.digest import weights_digest
 from medssl_bench.imports import statement
 from medssl_bench.keys import metric_definitions
+from medssl_bench.label_maps import FOLDER
 from medssl_bench.peak import peak_bytes
 from medssl_bench.record import (
     Cell,
@@ -205,7 +206,7 @@ def record_cell(
         resumed=tuned.resumed,
         **provenance.environment(plan.compute.device, plan.compute.precision),
     )
-    files = {f"slices/{name}": content for name, content in result.slices.items()}
+    files = _files(result)
     if reuse:
         files |= {
             f"{name}.parquet": table.to_parquet(index=False) for name, table in reuse.tables.items()
@@ -302,9 +303,16 @@ def record_own_cell(
         resumed=result.resumed,
         **environment,
     )
-    pictures = {f"slices/{name}": content for name, content in evaluation.slices.items()}
-    store.write(record, evaluation.cases, pd.DataFrame(result.history), pictures)
+    store.write(record, evaluation.cases, pd.DataFrame(result.history), _files(evaluation))
     return _in_a_line(metrics, seconds)
+
+
+def _files(evaluation: Evaluation) -> dict[str, bytes]:
+    """Pictures and label maps by their path in the record's folder."""
+    return {
+        **{f"slices/{name}": content for name, content in evaluation.slices.items()},
+        **{f"{FOLDER}/{name}": content for name, content in evaluation.predictions.items()},
+    }
 
 
 def _in_a_line(metrics: dict[str, Any], seconds: float) -> str:

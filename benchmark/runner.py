@@ -342,6 +342,7 @@ class Worker:
             planned.title,
             self.emit,
             settings.example_slices,
+            settings.keep_predictions,
         )
         claim.check()
         seconds = result.train_seconds + result.other_seconds + time.monotonic() - began
@@ -426,4 +427,5 @@ class Worker:
             job.title,
             self.emit,
             settings.example_slices,
+            settings.keep_predictions,
         )

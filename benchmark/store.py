@@ -4,7 +4,7 @@
 
     store.json
     records/<task>/<slug>/{record.json, cases.parquet, history.parquet, similarity.parquet,
-                           attention.parquet, slices/*.png, SHA256SUMS}
+                           attention.parquet, slices/*.png, predictions/*.nii.gz, SHA256SUMS}
     pretraining/<key>/{pretraining.json, encoder.safetensors, history.parquet, SHA256SUMS}
     work/                      claims and checkpoints of unfinished work
 """
@@ -136,7 +136,7 @@ class Store:
         folder = self.folder(cell)
         if not folder.exists():
             return False
-        _read_record(folder)
+        read_record(folder)
         return True
 
     def read(self, which: Cell | str) -> Record:
@@ -147,7 +147,7 @@ class Store:
             folders = list(self.root.glob(f"records/*/*_{which[:12]}"))
         for folder in folders:
             if folder.is_dir():
-                return _read_record(folder)
+                return read_record(folder)
         name = which.slug if isinstance(which, Cell) else which
         raise BenchError(f"{self.root}: no record of {name}; see `bench status`")
 
@@ -159,7 +159,7 @@ class Store:
     def _scan(self) -> Iterator[tuple[Record, Path]]:
         for folder in _published(self.root / "records", depth=2):
             try:
-                yield _read_record(folder), folder
+                yield read_record(folder), folder
             except BenchError as error:
                 warnings.warn(f"record skipped: {error}", stacklevel=3)
 
@@ -297,7 +297,8 @@ class Store:
                 warnings.warn(f"pretraining skipped: {error}", stacklevel=2)
 
 
-def _read_record(folder: Path) -> Record:
+def read_record(folder: Path) -> Record:
+    """Read the record of a published folder; raises BenchError where it is damaged."""
     record = parse_record(read_verified(folder, "record.json"), folder / "record.json")
     if record.cell.slug != folder.name:
         raise damaged(folder, f"it is the record of {record.cell.slug}")

@@ -145,6 +145,10 @@ def test_a_killed_run_goes_on_and_ends_bit_for_bit_the_same(folder: Path) -> Non
         (a,) = whole.glob(f"records/*/*/{name}.parquet")
         (b,) = broken.glob(f"records/*/*/{name}.parquet")
         pd.testing.assert_frame_equal(pd.read_parquet(a), pd.read_parquet(b), check_exact=True)
+    kept = [sorted(results.glob("records/*/*/predictions/*")) for results in (whole, broken)]
+    assert len(kept[0]) == 2
+    for a, b in zip(*kept, strict=True):
+        assert a.name == b.name and a.read_bytes() == b.read_bytes()
     assert not list((broken / "work").iterdir())
 
 

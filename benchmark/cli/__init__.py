@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "Score anybody's NIfTI predictions: Dice, HD95 and more.",
     "analyze": "Answer one question: which methods differ, rank, converge, and how surely?",
     "report": "Write the leaderboard page from recorded results.",
+    "view": "Write a 3D viewer of a case: scan, reference and prediction.",
     "export": "Write a recorded encoder for MONAI, nnU-Net or safetensors.",
     "status": "Show what is recorded, running and failed in a results folder.",
     "list": "List methods, tasks, backbones, corpora or profiles.",

@@ -32,6 +32,11 @@ Exit codes: 0 done, 1 some cell failed, 2 wrong usage (nothing started).
     "--split", multiple=True, metavar="[TASK=]FILE[,FILE]", help="Lists in place of the task's rule"
 )
 @click.option("--select", help="Weights to evaluate: last | validation [default: last]")
+@click.option(
+    "--keep-predictions/--no-keep-predictions",
+    default=None,
+    help="Label maps of test cases, for `bench view` [default: the profile's: demo keeps them]",
+)
 @planning
 def command(
     workers: int, dry_run: bool, calibrate: bool, as_json: bool, plain: bool, **options: Any

@@ -22,6 +22,7 @@ from medssl_bench.data.reading import FileSource
 from medssl_bench.data.regrid import ruling_source
 from medssl_bench.data.volume import Volume
 from medssl_bench.errors import CaseError, DataError
+from medssl_bench.label_maps import file_name, prediction
 from medssl_bench.progress import Emit, Event
 from medssl_bench.stages.loss import probabilities
 from medssl_bench.stages.slices import overlay
@@ -36,10 +37,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Evaluation:
-    """One row per (case, target), and pictures of the first cases."""
+    """One row per (case, target), pictures of the first cases, and label maps where kept."""
 
     cases: pd.DataFrame
     slices: dict[str, bytes] = field(default_factory=dict)
+    predictions: dict[str, bytes] = field(default_factory=dict)
+    """File name -> compressed NIfTI."""
 
 
 @torch.inference_mode()
@@ -84,6 +87,7 @@ def evaluate(
     title: str,
     emit: Emit,
     example_slices: int,
+    keep_predictions: bool = False,
 ) -> Evaluation:
     """Evaluate every test case once, in original space.
 
@@ -95,11 +99,14 @@ def evaluate(
     rows: list[dict[str, Any]] = []
     slices: dict[str, bytes] = {}
     pending: list[Future[list[dict[str, Any]]]] = []
+    kept: dict[str, Future[bytes]] = {}
     with ThreadPoolExecutor(2 if fabric.device.type == "cuda" else 1) as pool:
         for number, case in enumerate(tests):
             scores = predict(model, case.image(), task, crop, settings, fabric)
             working = _labels(scores, background)
             native = restore_labels(scores, case.native_shape, background=background)
+            if keep_predictions:
+                kept[file_name(case.id)] = pool.submit(prediction, native, case)
             pending.append(pool.submit(_rows, case, task, settings, native, working))
             if number < example_slices:
                 slices[f"{case.id}.png"] = overlay(
@@ -110,7 +117,8 @@ def evaluate(
             emit(Event(title, number + 1, len(tests), "evaluating"))
         for future in pending:
             rows += future.result()
-    return Evaluation(pd.DataFrame(rows), slices)
+    maps = {name: future.result() for name, future in kept.items()}
+    return Evaluation(pd.DataFrame(rows), slices, maps)
 
 
 def evaluate_label_maps(
@@ -122,6 +130,7 @@ def evaluate_label_maps(
     title: str,
     emit: Emit,
     example_slices: int,
+    keep_predictions: bool = False,
 ) -> Evaluation:
     """Evaluate label maps that lie on the grids of the cases' own files; columns as above.
 
@@ -132,16 +141,20 @@ def evaluate_label_maps(
     """
     rows: list[dict[str, Any]] = []
     slices: dict[str, bytes] = {}
+    kept: dict[str, bytes] = {}
     for number, case in enumerate(tests):
         native = read_prediction(predictions[case.id], cases[case.id], task)
         working = np.asarray(preprocess_label(native, case.shape).array)
-        rows += _rows(case, task, settings, np.asarray(native.array), working)
+        labels = np.asarray(native.array)
+        rows += _rows(case, task, settings, labels, working)
+        if keep_predictions:
+            kept[file_name(case.id)] = prediction(labels, case)
         if number < example_slices:
             slices[f"{case.id}.png"] = overlay(
                 np.asarray(case.image()[0]), np.asarray(case.label()), working, case.spacing
             )
         emit(Event(title, number + 1, len(tests), "evaluating"))
-    return Evaluation(pd.DataFrame(rows), slices)
+    return Evaluation(pd.DataFrame(rows), slices, kept)
 
 
 def read_prediction(path: Path, case: Case, task: Task) -> Volume:

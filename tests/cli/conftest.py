@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,3 +105,56 @@ def write_volume() -> Callable[[Path, np.ndarray], None]:
 def write_task() -> Callable[..., Path]:
     """:func:`save_task`."""
     return save_task
+
+
+HOSTILE = "t0 <img src=x onerror=alert(1)> '\"&amp;"
+"""A case's name that a page, a shell or a file system may trip over."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A finished cell of two test cases, and the data it was made from."""
+
+    root: Path
+    task: Path
+    folder: Path
+
+    def words(self, *more: str | Path) -> tuple[str | Path, ...]:
+        """The words of a ``bench view`` of this cell."""
+        return ("view", self.folder, "--task", self.task, *more)
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """Train shortly on cubes high, right and in front, in files whose axes run L, I, P.
+
+    The right is the patient's; the files' voxels are 1 x 2 x 1.5 mm.
+    """
+    root = tmp_path_factory.mktemp("recorded")
+    affine = np.array([[-1, 0, 0, 30], [0, 0, -1.5, 40], [0, -2, 0, 60], [0, 0, 0, 1.0]])
+    for seed, case in enumerate(("a0", "a1", HOSTILE, "t1")):
+        random = np.random.default_rng(seed)
+        image = random.integers(-100, 0, (44, 30, 36), dtype=np.int16)
+        label = np.zeros(image.shape, np.uint8)
+        label[6 + seed : 16 + seed, 4:10, 8:14] = 1
+        label[30:36, 18:24, 22:30] = 2
+        image[label == 1] += 200
+        image[label == 2] += 120
+        for kind, array in (("images", image), ("labels", label)):
+            (root / kind).mkdir(exist_ok=True)
+            nib.save(nib.Nifti1Image(array, affine), root / kind / f"{case}.nii.gz")
+    values = {
+        "name": "cubes", "images": "images", "labels": "labels", "split": {"test": [HOSTILE, "t1"]},
+        "classes": ["cube", "second <b>"], "modality": "CT", "spacing": [1, 1.5, 2], "crop": 32,
+    }  # fmt: skip
+    task = root / "task.yaml"
+    task.write_text(yaml.safe_dump(values))
+    done = subprocess.run(
+        [sys.executable, "-m", "medssl_bench", "run", "--plain", "--device", "cpu", "--profile",
+         "demo", "--methods", "scratch", "--tasks", task, "--shots", "full", "--results", "results",
+         "--set", "finetune.steps=40", "--set", "tracking=false", "--set", "similarity=false"],
+        cwd=root, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = root.glob("results/records/*/*")
+    return Recorded(root, task, folder)
