@@ -19,6 +19,8 @@ COMMANDS = {
     "evaluate": "Score anybody's NIfTI predictions: Dice, HD95 and more.",
     "analyze": "Answer one question: which methods differ, rank, converge, and how surely?",
     "report": "Write the leaderboard page from recorded results.",
+    "submit": "Check records and write the one file that hands them in.",
+    "records": "Validate, merge and compare records of several folders or bundles.",
     "export": "Write a recorded encoder for MONAI, nnU-Net or safetensors.",
     "status": "Show what is recorded, running and failed in a results folder.",
     "list": "List methods, tasks, backbones, corpora or profiles.",
