@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 from medssl_bench.analysis.text import columns
 from medssl_bench.errors import BenchError
 from medssl_bench.progress import Emit
-from medssl_bench.record import headline
 from medssl_bench.records.entry import Entry
 from medssl_bench.records.finding import Finding, printable
 from medssl_bench.records.numbers import difference
@@ -72,8 +71,8 @@ def _pair(first: Entry | None, second: Entry | None) -> Pair:
     either = first or second
     assert either is not None
     cell = either.record.cell
-    metric = headline(either.record.metrics)[0]
-    values = [headline(entry.record.metrics)[1] if entry else None for entry in (first, second)]
+    metric = either.headline[0]
+    values = [entry.headline[1] if entry else None for entry in (first, second)]
     state: State
     detail = ""
     if first is None or second is None:

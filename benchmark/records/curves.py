@@ -46,5 +46,5 @@ def read_curves(root: Path, keys: Collection[str]) -> tuple[list[pd.DataFrame], 
                 frame: pd.DataFrame = read_bounded(path.read_bytes()).to_pandas()
                 tables.append(frame.assign(pretraining=key))
             except BenchError as error:
-                left_out.append(f"curve skipped: {path}: {error}")
+                left_out.append(f"curve skipped: {path.name}: {error}")
     return tables, left_out

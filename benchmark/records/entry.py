@@ -18,7 +18,7 @@ from medssl_bench.records.finding import Finding
 from medssl_bench.records.layout import LARGEST_TABLE, TABLES, is_optional
 from medssl_bench.records.numbers import metric_faults, metrics_of
 from medssl_bench.records.privacy import absolute_paths
-from medssl_bench.records.rows import row_faults
+from medssl_bench.records.rows import column_faults, row_faults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +40,17 @@ class Entry:
     """Name -> path of every file that is there, checksums included."""
 
     @property
+    def headline(self) -> tuple[str, int | float | None]:
+        """Name and value of the one number that sums it up; None where it is missing."""
+        try:
+            return headline(self.record.metrics)
+        except KeyError:
+            return "Dice", None
+
+    @property
     def number(self) -> str:
-        """The one number that sums it up, as text."""
-        name, value = headline(self.record.metrics)
+        """The same as text."""
+        name, value = self.headline
         return f"{name} {value:.6f}" if value is not None else f"{name} missing"
 
 
@@ -71,9 +79,10 @@ def read_entry(folder: Path, where: str) -> tuple[Entry | None, list[Finding]]:
     findings += [Finding(where, "definitions", text) for text in definition_faults(record)]
     if "cases.parquet" not in tables:
         return None, findings
+    if faults := [*column_faults(tables)]:
+        return None, findings + [Finding(where, "table", text) for text in faults]
     cases = tables["cases.parquet"].to_pandas()
-    rows = [*row_faults(record, cases)]
-    findings += [Finding(where, "rows", text) for text in rows]
+    findings += [Finding(where, "rows", text) for text in row_faults(record, cases)]
     findings += [Finding(where, "metrics", text) for text in _metrics(record, cases)]
     files = {name: folder / name for name in (*contents, SUMS)}
     return Entry(where, folder, record, cases, seal, files), findings
@@ -92,6 +101,8 @@ def _sealed(folder: Path) -> tuple[dict[str, bytes], str]:
         BenchError: One is not as it was written, is missing, is a link, or is not named.
     """
     present: dict[str, Path] = {}
+    if folder.is_symlink() or folder.parent.is_symlink():
+        raise BenchError("its folder is a link")
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench.analysis import classification
 from medssl_bench.analysis.metrics import STATUSES
 from medssl_bench.records.finding import shown
+from medssl_bench.tables import CELL_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from medssl_bench.record import Record
 
@@ -29,12 +31,33 @@ def targets_of(record: Record) -> tuple[str, ...]:
     return tuple(map(str, named))
 
 
+TEXTS = ("case", "target", "status")
+OTHERS = {"history.parquet": ("step",), "similarity.parquet": ("layer_a", "layer_b", "cka")}
+
+
+def column_faults(tables: Mapping[str, pa.Table]) -> Iterator[str]:
+    """Yield a line for every column that is missing, of another type, or named as a cell's."""
+    import pyarrow.types as types
+
+    for name, table in tables.items():
+        texts = TEXTS if name == "cases.parquet" else ()
+        for column in (*texts, *OTHERS.get(name, ())):
+            if column not in table.column_names:
+                yield f"{name} has no column {column}"
+        for column, field in zip(table.column_names, table.schema, strict=True):
+            if column in CELL_COLUMNS or table.column_names.count(column) > 1:
+                yield f"{name}: column {column} stands for something else or twice"
+            elif column in texts:
+                told = types.is_string(field.type) or types.is_large_string(field.type)
+                if not told or table[column].null_count:
+                    yield f"{name}: column {column} is not text in every row"
+            elif texts and column in (*SHARES, *LENGTHS):
+                if not (types.is_floating(field.type) or types.is_integer(field.type)):
+                    yield f"{name}: column {column} is no number"
+
+
 def row_faults(record: Record, cases: pd.DataFrame) -> Iterator[str]:
     """Yield a line for every way in which the table is not one row per (test case, target)."""
-    lacking = [name for name in ("case", "target", "status") if name not in cases]
-    if lacking:
-        yield f"cases.parquet has no column {', '.join(lacking)}"
-        return
     targets = targets_of(record)
     if not targets:
         yield "settings.task says no classes, so nobody can tell which targets are missing"

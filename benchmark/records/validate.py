@@ -7,9 +7,11 @@ from pathlib import Path
 
 from medssl_bench.errors import BenchError
 from medssl_bench.progress import Emit
+from medssl_bench.records.curves import read_curves
 from medssl_bench.records.draws import draw_findings
 from medssl_bench.records.entry import Entry
 from medssl_bench.records.finding import Finding
+from medssl_bench.records.layout import CURVES
 from medssl_bench.records.leaks import leak_findings
 from medssl_bench.records.manifest import Manifest
 from medssl_bench.records.numbers import difference
@@ -56,6 +58,8 @@ def _refused(path: Path, error: BenchError) -> Finding:
 def validate_source(source: Source, emit: Emit) -> tuple[list[Entry], list[Finding]]:
     """Look at every record of a source and at its sets: each submission on its own."""
     entries, findings = read_entries(source, emit)
+    keys = {entry.record.cell.pretraining for entry in entries}
+    findings += [Finding(CURVES, "table", text) for text in read_curves(source.root, keys)[1]]
     try:
         manifests = (
             [source.manifest] if source.manifest is not None else read_submissions(source.root)
