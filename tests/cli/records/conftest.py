@@ -17,7 +17,6 @@ import torch
 from medssl_bench.analysis.metrics import case_metrics, definitions
 from medssl_bench.digest import digest
 from medssl_bench.draws import split_digest
-from medssl_bench.progress import Event
 from medssl_bench.record import (
     Cell,
     Cost,
@@ -68,11 +67,11 @@ def measure(method: str, draw: int) -> pd.DataFrame:
     )
 
 
-def make_record(cases: pd.DataFrame, method: str, draw: int, **changes: Any) -> Record:
+def make_record(cases: pd.DataFrame, method: str, number: int, **changes: Any) -> Record:
     """Return the record that a run of these cases leaves."""
     cell = Cell(
         method=method, pretraining=KEYS[method], backbone="swin_tiny", task="cubes", shots="2",
-        draw=draw, seed=0, protocol=digest("protocol"),
+        draw=number, seed=0, protocol=digest("protocol"),
     )  # fmt: skip
     cell = cell.model_copy(update=changes.pop("cell", {}))
     split = Split(digest=split_digest(TRAIN, TESTS), train=TRAIN, test=TESTS)
@@ -86,9 +85,9 @@ def make_record(cases: pd.DataFrame, method: str, draw: int, **changes: Any) -> 
         "metrics": metrics_of(cases),
         "definitions": definitions(),
         "split": split,
-        "draw": Draw(digest=digest(draw), cases=TRAIN[draw : draw + 2], labelled_total=2),
+        "draw": Draw(digest=digest(number), cases=TRAIN[number : number + 2], labelled_total=2),
         "digests": Digests(
-            weights=digest([method, draw]), split=split.digest,
+            weights=digest([method, number]), split=split.digest,
             corpus=digest("scans") if trained else None,
         ),
         "leaks": Leaks(checked=True),
@@ -122,16 +121,16 @@ class Maker:
     root: Path
 
     def cell(
-        self, method: str = "simmim", draw: int = 0, *, table: pd.DataFrame | None = None,
+        self, method: str = "simmim", number: int = 0, *, table: pd.DataFrame | None = None,
         history: pd.DataFrame = HISTORY, **changes: Any,
     ) -> Path:  # fmt: skip
         """Record a cell, with changed fields or another case table; returns its folder."""
-        cases = measure(method, draw) if table is None else table
+        cases = measure(method, number) if table is None else table
         if "metrics" not in changes:
             changes["metrics"] = metrics_of(cases)
-        record = make_record(measure(method, draw), method, draw, **changes)
+        record = make_record(measure(method, number), method, number, **changes)
         store = Store(self.root)
-        labels = reference("t0"), prediction("t0", method, draw)
+        labels = reference("t0"), prediction("t0", method, number)
         picture = overlay(labels[0].astype(float), *labels, SPACING)
         assert store.write(record, cases, history, {"slices/t0.png": picture})
         return store.folder(record.cell)
@@ -188,4 +187,3 @@ def bundle(bench: Any, results: Path, tmp_path: Path) -> Path:
     """Return the bundle of ``results``."""
     assert bench("submit", "--results", results, "--out", tmp_path / "b.zip", "--plain").code == 0
     return tmp_path / "b.zip"
-

@@ -1,4 +1,4 @@
-"""A bundle is the same bytes for the same records, is read safely, and any changed byte is found."""
+"""A bundle: the same bytes for the same records, read safely, and any changed byte is found."""
 
 from __future__ import annotations
 
