@@ -38,7 +38,15 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Print as JSON")(shown(function))
 
 
-@click.group("records", short_help="Validate, merge and compare records.")
+GROUP = """\b
+Examples:
+  bench records validate mine.zip
+  bench records merge --into results mine.zip
+  bench records diff bench-results mine.zip
+"""
+
+
+@click.group("records", epilog=GROUP, short_help="Validate, merge and compare records.")
 def command() -> None:
     """Validate, merge and compare the records of results folders and of bundles.
 

@@ -6,7 +6,7 @@ The first lies where every record lies; the others in ``conflicts/<task>/<slug>/
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,12 +111,3 @@ def _version(entry: Any, source: str = "") -> Version:
     return Version(
         f"{entry.where}/record.json", entry.record.model_dump(mode="json"), entry.cases, source
     )
-
-
-def submitters(root: Path) -> Sequence[Mapping[str, Any]]:
-    """Return who handed in what was merged: manifests without their lists of files."""
-    from medssl_bench.records.source import read_submissions
-
-    return [
-        manifest.model_dump(mode="json", exclude={"files"}) for manifest in read_submissions(root)
-    ]
