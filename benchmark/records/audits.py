@@ -37,25 +37,35 @@ def read_audits(root: Path) -> list[Verdict]:
 def audits_of(root: Path, records: Iterable[Record]) -> list[Verdict]:
     """Return what audits say of these records' test sets and corpora, and nothing of others.
 
+    Test cases found among the task's own training cases are told whatever the corpus.
+
     Raises:
         BenchError: An audit is damaged.
     """
     needed = {(record.settings.get("data_digest"), record.digests.corpus) for record in records}
     found = []
     for verdict in read_audits(root):
-        data = {one for one, corpus in needed if one in verdict.data and corpus in verdict.corpora}
+        data = {one for one, _ in needed if one in verdict.data}
+        if not data:
+            continue
         corpora = {
             name: volumes
             for name, volumes in verdict.corpora.items()
             if any(corpus == name and one in data for one, corpus in needed)
         }
-        volumes = frozenset().union(*corpora.values())
-        leaks = {name: leaks for name, leaks in verdict.leaks.items() if name in volumes}
-        if corpora:
-            found.append(
-                replace(
-                    verdict, data=frozenset(map(str, data)), corpora=corpora, volumes=volumes,
-                    leaks=leaks,
-                )
-            )  # fmt: skip
+        volumes = {volume for listed in corpora.values() for volume in listed}
+        kept = {
+            name: tuple(leak for leak in leaks if name in volumes or leak.source == "train")
+            for name, leaks in verdict.leaks.items()
+        }
+        leaks = {name: leaks for name, leaks in kept.items() if leaks}
+        found.append(
+            replace(
+                verdict,
+                data=frozenset(map(str, data)),
+                corpora=corpora,
+                volumes=frozenset({*volumes, *leaks}),
+                leaks=leaks,
+            )
+        )
     return found

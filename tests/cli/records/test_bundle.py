@@ -161,7 +161,7 @@ def small(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("bit", [0x01, 0x80, 0xFF])
+@pytest.mark.parametrize("bit", [0x01, 0xFF])
 def test_every_flipped_byte_is_found(small, tmp_path, bit):
     """Headers, contents, table of contents, end: no byte may differ unnoticed."""
     content = small.read_bytes()

@@ -290,10 +290,13 @@ def test_an_audit_after_the_run_counts_and_travels(bench, make, tmp_path):
     root = unchecked(make, tmp_path / "r")
     volumes = frozenset({digest("v1"), digest("v2")})
     leak = Leak("t1", "scan_7", "same scan", "alike", "scans")
+    own = Leak("t2", "a1", "same scan", "alike", "train")
+    secret = Leak("t0", "secret_9", "same scan", "alike", "another")
     add_to_verdict(
         root,
         Verdict(
-            "cubes", digest("tests"), volumes | {digest("private")}, {digest("v1"): (leak,)},
+            "cubes", digest("tests"), volumes | {digest("private"), digest("a1")},
+            {digest("v1"): (leak,), digest("a1"): (own,), digest("private"): (secret,)},
             {digest("scans"): volumes, digest("another"): frozenset({digest("private")})},
             frozenset({digest("data")}),
         ),
@@ -304,7 +307,9 @@ def test_an_audit_after_the_run_counts_and_travels(bench, make, tmp_path):
     assert bench("records", "merge", "--into", into, out).code == 0
     (audit,) = (into / "audits").glob("*.json")
     told = json.loads(audit.read_text())
-    assert told["volumes"] == sorted(volumes) and digest("another") not in told["corpora"]
+    assert told["volumes"] == sorted({*volumes, digest("a1")})
+    assert [*told["corpora"]] == [digest("scans")] and "secret_9" not in audit.read_text()
+    assert {row["volume"] for rows in told["leaks"].values() for row in rows} == {"scan_7", "a1"}
     assert bench("report", "--results", into, "--out", tmp_path / "page").code == 0
     page = (tmp_path / "page/index.html").read_text()
     assert "1 of 3 test cases were in scans" in page
