@@ -27,10 +27,11 @@ def temporary_name(path: Path) -> Path:
     return path.parent / f".{path.name}.{uuid.uuid4().hex}"
 
 
-def publish_folder(final: Path, fill: Callable[[Path], None]) -> bool:
+def publish_folder(final: Path, fill: Callable[[Path], None], *, sealed: bool = False) -> bool:
     """Fill a temporary folder beside ``final``, add checksums, and rename it into place.
 
-    The first writer wins: returns False, and changes nothing, where ``final`` exists already.
+    With ``sealed`` it brings its checksums along. The first writer wins: returns False, and changes
+    nothing, where ``final`` exists already.
     Raises CaseError where the disk refuses.
     """
     temporary = temporary_name(final)
@@ -41,7 +42,8 @@ def publish_folder(final: Path, fill: Callable[[Path], None]) -> bool:
         temporary.mkdir()
         _remove_leftovers(final, now=temporary.stat().st_mtime)
         fill(temporary)
-        _seal(temporary)
+        if not sealed:
+            _seal(temporary)
         return _rename_new(temporary, final)
     except OSError as error:
         raise CaseError(f"{final}: cannot be written: {error.strerror or error}") from error

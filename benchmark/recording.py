@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from medssl_bench import provenance, registry
-from medssl_bench.analysis import classification
-from medssl_bench.analysis.metrics import summarise
 from medssl_bench.digest import weights_digest
 from medssl_bench.imports import statement
 from medssl_bench.keys import metric_definitions
@@ -27,6 +25,8 @@ from medssl_bench.record import (
     headline,
     utc_now,
 )
+from medssl_bench.records.numbers import metrics_of
+from medssl_bench.records.privacy import without_folders
 from medssl_bench.watch import collapsed
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from medssl_bench.stages.pretrain import Outcome, PretrainJob
     from medssl_bench.stages.similarity import Similarity
     from medssl_bench.store import Store
-    from medssl_bench.task import Task
     from medssl_bench.training import Compute
 
 
@@ -152,7 +151,7 @@ def record_cell(
     start = job or plan.imports.get(cell.pretraining)
     info = store.read_pretraining_info(cell.pretraining) if start else None
     network = tuned.model.state_dict()
-    metrics = _metrics(found.task, result.cases)
+    metrics = metrics_of(result.cases)
     record = Record(
         cell=cell,
         key=cell.key,
@@ -177,7 +176,7 @@ def record_cell(
         ),
         leaks=_leaks(plan, cell),
         settings={
-            **settings.model_dump(mode="json"),
+            **without_folders(settings.model_dump(mode="json")),
             "task": found.task.model_dump(mode="json"),
             "data_digest": found.data,
             # Of the steps taken, which are fewer than planned where patience ran out.
@@ -221,14 +220,6 @@ def record_cell(
     return _in_a_line(metrics, seconds)
 
 
-def _metrics(task: Task, cases: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Aggregate the case table of a cell by target, and over all of them."""
-    if task.classifies:
-        return classification.summarise(cases)
-    summary = summarise(cases)
-    return {**summary["targets"], "mean": summary["mean"]}
-
-
 COMMON = {
     *("pretrain", "finetune", "select", "precision", "methods", "backbone", "keep"),
     *("corpus", "corpus_size", "pretrain_seed"),
@@ -251,7 +242,7 @@ def record_own_cell(
     ``settings.own_training`` stands in the place of the common protocol's settings.
     """
     cell, found = planned.cell, plan.tasks[planned.cell.task]
-    metrics = _metrics(found.task, evaluation.cases)
+    metrics = metrics_of(evaluation.cases)
     environment = provenance.environment(plan.compute.device, result.precision)
     environment["libraries"] = {**environment["libraries"], **result.libraries}
     epochs = result.samples / len(planned.draw.train)
@@ -277,7 +268,7 @@ def record_own_cell(
         digests=Digests(weights=result.weights, split=found.split),
         leaks=_leaks(plan, cell),
         settings={
-            **plan.settings.model_dump(mode="json", exclude=COMMON),
+            **without_folders(plan.settings.model_dump(mode="json", exclude=COMMON)),
             "evaluate": {"nsd_tolerance_mm": plan.settings.evaluate.nsd_tolerance_mm},
             "own_training": result.settings,
             "task": found.task.model_dump(mode="json"),

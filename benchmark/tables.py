@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medssl_bench.durable import read_verified
+from medssl_bench.durable import damaged, read_verified
 from medssl_bench.record import Cell, Pretrained, Record
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def read_table(folder: Path, name: str) -> pa.Table:
     import pyarrow.parquet
 
     source = pa.BufferReader(read_verified(folder, name))
-    return pa.parquet.ParquetFile(source).read(use_threads=False)
+    try:
+        return pa.parquet.ParquetFile(source).read(use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(folder, f"{name}: {str(error).splitlines()[0]}") from None
 
 
 def join(tables: list[pa.Table], cells: list[dict[str, Any]]) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from medssl_bench.analysis.classification import is_classified
 from medssl_bench.audit.exposure import audited_later, read_verdicts
 from medssl_bench.audit.verdicts import Verdict
 from medssl_bench.errors import BenchError
+from medssl_bench.records.conflicts import Conflict, read_conflicts
+from medssl_bench.records.curves import read_curves
 from medssl_bench.store import Store
 
 ONLY = ("probability", "predicted", "true")
@@ -56,6 +58,10 @@ class Results:
     slices: Sequence[Slice] = ()
     paths: Mapping[str, str] = field(default_factory=dict)
     """Cell key -> path of its record below the results folder."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Cell key -> ``yours`` or ``published``, where several folders are read."""
+    conflicts: Sequence[Conflict] = ()
+    """Cells with runs of different numbers; the first of each is the one in ``cases``."""
 
     def __post_init__(self) -> None:
         if not self.records or self.cases.empty:
@@ -106,6 +112,10 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
             for key in sorted(known.keys() & used)
         ]
     left_out = list(dict.fromkeys(str(warning.message) for warning in caught))
+    merged, lines = read_curves(root, used - known.keys())
+    curves += merged
+    conflicts, unread = read_conflicts(root)
+    left_out += [*lines, *unread, *map(str, conflicts)]
     folders = {record.key: store.folder(record.cell) for record in records}
     verdicts = read_verdicts(root)
     results = Results(
@@ -123,6 +133,7 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
             key: (folder.relative_to(root) / "record.json").as_posix()
             for key, folder in folders.items()
         },
+        conflicts=conflicts,
     )
     return results, left_out
 

@@ -20,6 +20,8 @@ COMMANDS = {
     "analyze": "Answer one question: which methods differ, rank, converge, and how surely?",
     "report": "Write the leaderboard page from recorded results.",
     "view": "Write a 3D viewer of a case: scan, reference and prediction.",
+    "submit": "Check records and write the one file that hands them in.",
+    "records": "Validate, merge and compare records of several folders or bundles.",
     "export": "Write a recorded encoder for MONAI, nnU-Net or safetensors.",
     "status": "Show what is recorded, running and failed in a results folder.",
     "list": "List methods, tasks, backbones, corpora or profiles.",

@@ -1,0 +1,45 @@
+"""Whether a set of records says what its encoders have seen of the test sets."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from medssl_bench.audit.exposure import audited_later
+from medssl_bench.errors import BenchError
+from medssl_bench.record import Record
+from medssl_bench.records.audits import read_audits
+from medssl_bench.records.finding import Finding, shown
+
+
+def leak_findings(root: Path, records: Iterable[Record], declared: str | None) -> list[Finding]:
+    """Refuse pretrained cells whose leaks nobody looked for, unless that is declared with a reason.
+
+    Audits of the results folder count, also those made after the record. A cell without
+    pretraining has nothing that could leak.
+    """
+    unchecked: dict[tuple[str, str], list[str]] = defaultdict(list)
+    try:
+        read_audits(root)
+        for record in records:
+            document = record.model_dump(mode="json")
+            strangers = {*record.leaks.found} - {*record.split.test}
+            if strangers:
+                return [Finding(record.cell.slug, "leaks", f"no test case: {shown(strangers)}")]
+            if record.cell.pretraining != "none" and not audited_later(root, document)["checked"]:
+                where = (record.cell.task, record.corpus or "an unknown corpus")
+                unchecked[where].append(record.cell.slug)
+    except BenchError as error:
+        return [Finding("audits", "leaks", str(error))]
+    if declared:
+        return []
+    return [
+        Finding(
+            f"{task}, {corpus}", "leaks",
+            f"{len(cells)} cells were pretrained on {corpus}, in which nobody looked for test cases"
+            f" of {task}: run `bench data audit {task} --corpus {corpus}`, or say why not with"
+            " --unchecked-leaks REASON",
+        )
+        for (task, corpus), cells in sorted(unchecked.items())
+    ]  # fmt: skip
