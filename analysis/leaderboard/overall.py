@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number
 from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_means
-from medssl_bench.analysis.statistics.panel import Panel, panels
+from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.statistics.ranks import ranks_of
 from medssl_bench.analysis.tables import IDENTITY
 
@@ -46,13 +45,15 @@ class Place:
         return self.boards == self.of
 
 
-def places(cases: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> list[Place]:
+def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int = 0) -> list[Place]:
     """Return the place of every method, best first, those that lack a board last.
+
+    ``found_panels`` are of all tasks and shots.
 
     A method that lacks a board is not ranked: the mean of fewer ranks says something else.
     """
     groups: dict[tuple[str, str], list[Panel]] = {}
-    for panel in panels(cases):
+    for panel in found_panels:
         if len(panel.methods) > 1:
             one = panel.identities[0]
             groups.setdefault((one["backbone"], one["profile"]), []).append(panel)

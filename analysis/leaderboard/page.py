@@ -38,6 +38,7 @@ from medssl_bench.analysis.leaderboard import (
     overall,
     overview,
     pairs,
+    parts,
     plots,
     provenance,
     reported,
@@ -48,9 +49,8 @@ from medssl_bench.analysis.leaderboard import (
 from medssl_bench.analysis.leaderboard.examples import ExampleRow, example_rows
 from medssl_bench.analysis.leaderboard.marks import SHAPES, Mark, method_marks, row_labels
 from medssl_bench.analysis.leaderboard.pictures import write_pictures
-from medssl_bench.analysis.leaderboard.results import Results, numbers_of, read_results
+from medssl_bench.analysis.leaderboard.results import Results, read_results
 from medssl_bench.analysis.leaderboard.standings import DEFAULT, Definition, Key, Standing, flips
-from medssl_bench.analysis.leaderboard.standings import standings as all_standings
 from medssl_bench.durable import temporary_name
 
 MODULES = ("state", "tables", "filters", "definitions", "data", "compare", "provenance", "main")
@@ -64,8 +64,6 @@ METRIC_WORDS = {
     "hd95_pooled": ("HD95, both directions pooled (mm)", 1),
     "hd95_surfel": ("HD95, weighted by surface area (mm)", 1),
 }
-PER_TASK = ("gaps", "groups", "convergence", "cka", "attention", "corpus-size", "capacity")
-"""Analyses that the page shows for each task."""
 
 
 def build_report(results: Path, out: Path, generated: datetime | None = None) -> Path:
@@ -112,42 +110,50 @@ class Report:
     generated: datetime
 
     @cached_property
-    def board(self) -> pd.DataFrame:
-        """Leaderboard of segmentation tasks; empty where there is none."""
-        if self.results.segmented.empty:
-            return pd.DataFrame(columns=[*tables.ROW])
-        return tables.leaderboard(self.results.segmented)
+    def parts(self) -> list[parts.TaskPart]:
+        """What is computed of each task."""
+        return parts.compute_parts(
+            self.results, self.row_of, self.marks, frozenset(self.own_protocols)
+        )
 
     @cached_property
-    def targets(self) -> pd.DataFrame:
-        """Table of targets of segmentation tasks."""
-        if self.results.segmented.empty:
-            return pd.DataFrame(columns=[*tables.ROW, "target"])
-        return tables.target_table(self.results.segmented)
+    def board(self) -> pd.DataFrame:
+        """Leaderboard of segmentation tasks; empty where there is none."""
+        return _stacked([part.board for part in self.parts], [*tables.ROW])
 
     @cached_property
     def classes(self) -> pd.DataFrame:
         """Leaderboard of classification tasks; empty where there is none."""
-        if self.results.classified.empty:
-            return pd.DataFrame(columns=[*tables.ROW])
-        return classification.leaderboard(self.results.classified)
+        return _stacked([part.classes for part in self.parts], [*tables.ROW])
 
     @cached_property
-    def rows(self) -> pd.DataFrame:
-        """Rows of both leaderboards, their identity alone."""
-        return pd.concat([self.board[tables.ROW], self.classes[tables.ROW]])
+    def targets(self) -> pd.DataFrame:
+        """Table of targets of segmentation tasks."""
+        return _stacked([part.targets for part in self.parts], [*tables.ROW, "target"])
 
     @cached_property
     def standings(self) -> dict[Definition, dict[Key, Standing]]:
-        """Where each row stands, under each definition."""
-        cases = self.results.segmented
-        return {} if cases.empty else all_standings(cases)
+        """Where each row stands, under each definition that its task has numbers for."""
+        found: dict[Definition, dict[Key, Standing]] = {}
+        for part in self.parts:
+            for definition, rows in part.standings.items():
+                found.setdefault(definition, {}).update(rows)
+        return found
+
+    @cached_property
+    def boards(self) -> list[pairs.Board]:
+        """Every pair of methods of every board."""
+        return [board for part in self.parts for board in part.pairs]
+
+    @cached_property
+    def costs(self) -> dict[Key, cost.Cost]:
+        """Cost of each row."""
+        return {key: found for part in self.parts for key, found in part.costs.items()}
 
     @cached_property
     def ids(self) -> dict[Key, str]:
         """Name of each row on the page."""
-        keys = [tuple(row[name] for name in tables.ROW) for row in tables.rows_of(self.rows)]
-        return {key: overview.row_id(key) for key in keys}
+        return {key: overview.row_id(key) for key in set(self.row_of.values())}
 
     @cached_property
     def labels(self) -> dict[Key, str]:
@@ -170,15 +176,10 @@ class Report:
         }
 
     @cached_property
-    def boards(self) -> list[pairs.Board]:
-        """Every pair of methods of every board."""
-        cases = self.results.segmented
-        return [] if cases.empty else pairs.compare_all(cases)
-
-    @cached_property
     def marks(self) -> Mapping[str, Mark]:
         """How each method is drawn."""
-        return method_marks(self.rows["method"], list(registry.methods.entries()), tables.BASELINE)
+        methods = [record["cell"]["method"] for record in self.results.records]
+        return method_marks(methods, list(registry.methods.entries()), tables.BASELINE)
 
     @cached_property
     def own_protocols(self) -> set[str]:
@@ -189,34 +190,25 @@ class Report:
     @cached_property
     def plots(self) -> list[plots.Plot]:
         """Figures that are drawn for the page."""
-        histories = _as_words(self.results.histories)
-        # The loss of another training is on a scale of its own.
-        if "protocol" in histories:
-            histories = histories[~histories["protocol"].isin(self.own_protocols)]
-        marks = self.marks
-        return [
-            *plots.plot_shots(self.board, marks),
-            *plots.plot_shots(self.classes, marks, "auc"),
-            *plots.plot_convergence(histories, marks, "loss", "Fine-tuning loss"),
-            *(
-                plot
-                for name in numbers_of(histories, "validation")
-                for plot in plots.plot_convergence(histories, marks, name, _title(name))
-            ),
-            *plots.plot_pretraining(self.results.pretraining, self.rows, marks),
-            *plots.plot_reuse(_as_words(self.results.similarity), marks),
-            *plots.plot_cost(self.board, self.costs, marks),
-        ]
+        rows = pd.concat([self.board[tables.ROW], self.classes[tables.ROW]])
+        return parts.numbered(
+            [
+                *(plot for part in self.parts for plot in part.plots),
+                *plots.plot_pretraining(self.results.pretraining, rows, self.marks),
+            ]
+        )
 
     @cached_property
     def studies(self) -> dict[str, list[studied.Studied]]:
         """Answers of the analyses that have a place on the page."""
         if self.results.segmented.empty:
             return {}
-        tasks = sorted(self.results.segmented["task"].astype(str).unique())
-        evidence = studied.evidence_of(self.results)
-        found = {name: studied.study(evidence, name, tasks) for name in PER_TASK}
-        return {**found, "modality-gap": studied.study(evidence, "modality-gap")}
+        found = {
+            name: [part.studies[name] for part in self.parts if name in part.studies]
+            for name in parts.PER_TASK
+        }
+        across = studied.study(studied.evidence_of(self.results), "modality-gap")
+        return {**found, "modality-gap": [across]}
 
     @property
     def study_figures(self) -> list[plots.Plot]:
@@ -233,10 +225,10 @@ class Report:
         """The same test case by every method."""
         return example_rows(self.results, self.marks)
 
-    @cached_property
-    def costs(self) -> dict[Key, cost.Cost]:
-        """Cost of each row."""
-        return cost.costs(self.results.records, self.row_of)
+
+def _stacked(found: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    known = [table for table in found if len(table)]
+    return pd.concat(known, ignore_index=True) if known else pd.DataFrame(columns=[*columns])
 
 
 def render(
@@ -275,7 +267,9 @@ def render(
         facts=provenance.facts(results, report.board, version("medssl-bench")),
         modality=modality,
         blocks=blocks,
-        overall=overall.overall_table(overall.places(results.segmented), marks)
+        overall=overall.overall_table(
+            overall.places([one for part in report.parts for one in part.panels]), marks
+        )
         if len(report.board)
         else None,
         own=list(own),
@@ -389,15 +383,6 @@ def _plain(one: Standing) -> list[float | int | str | None]:
         for value in (one.mean, one.low, one.high, one.rank)
     ]
     return [*numbers, one.rank_low, one.rank_high, one.tier, one.of, one.unranked]
-
-
-def _as_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the columns of its runs as text."""
-    return tables.as_words(table, [name for name in tables.RUN if name in table])
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ").capitalize().replace("dice", "Dice")
 
 
 def _figures(made: Sequence[plots.Plot]) -> dict[str, list[dict[str, Any]]]:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from medssl_bench.analysis.leaderboard.overview import row_id
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number, shots_text
-from medssl_bench.analysis.statistics.panel import Panel, panels
-from medssl_bench.analysis.studies import retraining, significance
-from medssl_bench.analysis.studies.outcome import Options, cell
+from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE, settled
+from medssl_bench.analysis.statistics.crossed import p_values, paired_interval
+from medssl_bench.analysis.statistics.multiplicity import holm
+from medssl_bench.analysis.statistics.paired import median_interval, rank_biserial, wilcoxon
+from medssl_bench.analysis.statistics.panel import Panel
+from medssl_bench.analysis.studies.outcome import cell
 from medssl_bench.analysis.tables import ROW
 
 RETRAINING = "draw \u00d7 case test: would training again differ too?"
@@ -63,33 +65,33 @@ class Board:
     left_out: Sequence[str]
 
 
-def compare_all(cases: pd.DataFrame) -> list[Board]:
-    """Compare every pair of every board by the test that ``bench analyze`` takes there."""
-    return [_board(panel) for panel in panels(cases) if len(panel.methods) > 1]
+def compare_all(found: Sequence[Panel]) -> list[Board]:
+    """Compare every pair of every panel by the test that ``bench analyze`` takes there."""
+    return [_board(panel) for panel in found if len(panel.methods) > 1]
 
 
 def _board(panel: Panel) -> Board:
     panel = panel.best_first()
     several = len(panel.draws) > 1
-    options = Options()
-    table = (retraining if several else significance).compare_pairs(panel, options)
+    compare = _retrained if several else _checkpoints
     ids = [
         row_id(tuple({**one, "task": panel.task, "shots": panel.shots}[name] for name in ROW))
         for one in panel.identities
     ]
-    found = []
     means = panel.case_means
-    for (first, second), row in zip(panel.pairs, table.to_dict("records"), strict=True):
-        difference = means[first] - means[second]
-        low, high = (
-            (row["low"], row["high"]) if several else (row["median_low"], row["median_high"])
-        )
+    answers = [compare(panel, first, second) for first, second in panel.pairs]
+    adjusted = holm([answer.p for answer in answers])
+    sign = 1 if panel.higher_is_better else -1
+    found = []
+    for (first, second), answer, p in zip(panel.pairs, answers, adjusted, strict=True):
+        difference = settled(means[first] - means[second])
+        better = sign * difference
         found.append(
             Pair(
                 panel.methods[first], panel.methods[second], ids[first], ids[second],
-                row["mean"] if several else row["median"], low, high, row["p"], row["p_adjusted"],
-                int((difference > 0).sum()), int((difference == 0).sum()),
-                int((difference < 0).sum()), _effect(difference), str(row["reason"]),
+                answer.difference, answer.low, answer.high, answer.p, float(p),
+                int((better > 0).sum()), int((better == 0).sum()), int((better < 0).sum()),
+                float(rank_biserial(difference[None])[0]), answer.reason,
             )
         )  # fmt: skip
     return Board(
@@ -98,10 +100,33 @@ def _board(panel: Panel) -> Board:
     )  # fmt: skip
 
 
-def _effect(difference: np.ndarray) -> float:
-    from medssl_bench.analysis.statistics.paired import rank_biserial
+@dataclass(frozen=True)
+class _Answer:
+    difference: float
+    low: float
+    high: float
+    p: float
+    reason: str
 
-    return float(rank_biserial(difference[None])[0])
+
+def _retrained(panel: Panel, first: int, second: int) -> _Answer:
+    difference = panel.crossed[first] - panel.crossed[second]
+    interval = paired_interval(difference)
+    reason = ""
+    if len(panel.cases) < 2:
+        reason = "one test case has no spread"
+    elif not difference.any():
+        reason = ALL_ZERO
+    p = np.nan if reason else float(p_values(difference))
+    return _Answer(interval.mean, interval.low, interval.high, p, reason)
+
+
+def _checkpoints(panel: Panel, first: int, second: int) -> _Answer:
+    difference = settled(panel.case_means[first] - panel.case_means[second])
+    reason = ONE_CASE if len(difference) < 2 else "" if difference.any() else ALL_ZERO
+    low, high = median_interval(difference)
+    p = np.nan if reason else float(wilcoxon(difference))
+    return _Answer(float(np.median(difference)), low, high, p, reason)
 
 
 def pair_tables(boards: Sequence[Board]) -> list[tuple[Board, Table]]:

@@ -21,6 +21,7 @@ from medssl_bench.analysis.studies.outcome import (
     Section,
     filled,
 )
+from medssl_bench.digest import digest
 from medssl_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -43,22 +44,15 @@ class Studied:
     """File name without ending to SVG."""
 
 
-def study(evidence: Evidence, name: str, tasks: Sequence[str] | None = None) -> list[Studied]:
-    """Run an analysis for each task, or once for all of them where ``tasks`` is None.
-
-    ``evidence`` is shared, so that cases are scored once.
-    """
+def study(evidence: Evidence, name: str, task: str = "") -> Studied:
+    """Run an analysis of the records at hand; ``task`` names the only one among them, if any."""
     analyse = ANALYSES[name].load()
-    found = []
-    for number, task in enumerate(tasks if tasks is not None else [""]):
-        options = Options(task=task or None, resamples=RESAMPLES)
-        try:
-            outcome = analyse(evidence.asked(options))
-        except BenchError as error:
-            found.append(Studied(name, task, "", nothing=[str(error)]))
-            continue
-        found.append(_studied(outcome, task, f"{name}-{number}"))
-    return found
+    prefix = f"{name}-{digest(task)[:8]}" if task else name
+    try:
+        outcome = analyse(evidence)
+    except BenchError as error:
+        return Studied(name, task, "", nothing=[str(error)])
+    return _studied(outcome, task, prefix)
 
 
 def evidence_of(results: Results) -> Evidence:

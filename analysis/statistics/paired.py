@@ -74,7 +74,7 @@ def compare_cases(
     sizes = np.unique(np.abs(moved), return_counts=True)[1]
     reason = ONE_CASE if n < 2 else ALL_ZERO if not len(moved) else ""
     random = np.random.default_rng(seed)
-    low, high = _median_interval(values, 1 - alpha)
+    low, high = median_interval(values, 1 - alpha)
     biserial = float(rank_biserial(values[None])[0])
     drawn = values[random.integers(0, n, (resamples, n))]
     around = [np.nan, np.nan]
@@ -135,7 +135,7 @@ def flip_signs(values: NDArray[np.float64], *, seed: int = 0) -> float:
     return reached / len(sums) if exact else (reached + 1) / (len(sums) + 1)
 
 
-def _median_interval(values: NDArray[np.float64], level: float) -> tuple[float, float]:
+def median_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
     """Distribution-free interval of the median from order statistics (NaN where n is too small)."""
     found = stats.quantile_test(values, q=float(np.median(values)), p=0.5)
     interval = found.confidence_interval(level)
