@@ -93,6 +93,37 @@ class Block:
     table: Table
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Whose cells a row is made of."""
+
+    source: str = ""
+    """``yours``, ``published`` or both, where several folders were read."""
+    flag: str = ""
+    """What is wrong with them, if anything."""
+
+
+def origins(
+    row_of: Mapping[str, Key], sources: Mapping[str, str], in_conflict: Collection[str]
+) -> dict[Key, Origin]:
+    """Return the origin of each row.
+
+    Args:
+        row_of: The row of each cell.
+        sources: Of each cell, where several folders were read.
+        in_conflict: Cells of which there are runs with different numbers.
+    """
+    groups: dict[Key, list[str]] = {}
+    for key, row in row_of.items():
+        groups.setdefault(row, []).append(key)
+    found = {}
+    for row, keys in groups.items():
+        count = sum(key in in_conflict for key in keys)
+        flag = f"\u26a0 {count} of {len(keys)} cells have two runs that differ" if count else ""
+        found[row] = Origin(", ".join(sorted({sources[k] for k in keys if k in sources})), flag)
+    return found
+
+
 def row_id(key: Key) -> str:
     """Name a row so that a link to it holds while its identity does."""
     return "r" + digest(list(key))[:10]
@@ -106,6 +137,7 @@ def blocks(
     own: Collection[str],
     facts: Mapping[str, Mapping[str, str]],
     printed: Mapping[tuple[str, str], Sequence[ReportedRow]],
+    origins: Mapping[Key, Origin],
 ) -> list[Block]:
     """Return the tables of each task, one for each number of shots, printed rows below measured.
 
@@ -117,6 +149,7 @@ def blocks(
         own: Protocols of methods that bring a training of their own.
         facts: Of each task its ``modality``, of each method its ``family``.
         printed: Rows of papers, of each (task, shots).
+        origins: Whose cells each row is made of, and whether any is in conflict.
     """
     made = []
     for index, ((task, shots), rows) in enumerate(board.groupby(["task", "shots"], sort=False)):
@@ -128,6 +161,7 @@ def blocks(
             _measured_row(
                 one, label, standings[_key(one)], marks[one["method"]], place == 0, (low, high),
                 span, leaks, one["protocol"] in own, facts["family"],
+                origins.get(_key(one), Origin()),
             )
             for place, (one, label) in enumerate(zip(records, labels, strict=True))
         ]  # fmt: skip
@@ -171,6 +205,7 @@ def _measured_row(
     leaks: Mapping[tuple[str, str], Value],
     own: bool,
     family: Mapping[str, str],
+    whose: Origin,
 ) -> Row:
     rank, tier = rank_values(standing)
     cells = [
@@ -183,7 +218,7 @@ def _measured_row(
         share(one["false_positives"], one["absent"], "every target is present in every reference"),
         runs(one),
         Value(str(int(one["n_cases"])), int(one["n_cases"])),
-        Value(MEASURED, MEASURED),
+        Value(MEASURED, MEASURED, note=whose.source),
         *origin(one, leaks, own),
     ]
     data = {
@@ -193,7 +228,7 @@ def _measured_row(
         "profile": one["profile"],
         "source": MEASURED,
     }
-    return Row(label, mark, cells, best, data)
+    return Row(label, mark, cells, best, data, whose.flag)
 
 
 def score(standing: Standing, spread: float, span: tuple[float, float], digits: int = 3) -> Value:

@@ -250,10 +250,14 @@ def render(
     found_leaks = leaks.leak_values(results.records)
     modality = subjects.modalities(results.records)
     own = provenance.own_training(results)
+    told = {str(conflict) for conflict in results.conflicts}
     blocks = overview.blocks(
         report.board, report.standings.get(DEFAULT, {}), marks, found_leaks,
         report.own_protocols, {"modality": modality, "family": subjects.families()},
         reported.printed_rows(),
+        overview.origins(
+            report.row_of, results.sources, {conflict.key for conflict in results.conflicts}
+        ),
     ) if len(report.board) else []  # fmt: skip
     shown_targets = targets.target_tables(
         report.targets, tables.target_order(results.segmented), marks
@@ -275,6 +279,7 @@ def render(
         own=list(own),
         classes=class_views.board_tables(report.classes, marks, found_leaks),
         leaks=leaks.leak_lines(results.records),
+        conflicts=provenance.conflict_table(results, marks),
         filters=_filters(blocks, modality, tasks, report.classes),
         definitions_choices=_choices(report),
         page_data=Markup(datafiles.script_json(_page_data(report, tasks))),
@@ -308,7 +313,7 @@ def render(
         cell_count=len(results.records),
         definitions=provenance.definitions(results),
         shapes=SHAPES,
-        left_out=left_out,
+        left_out=[line for line in left_out if line not in told],
         pictures=pictures,
     )
 

@@ -47,6 +47,33 @@ def source_table(results: Results, marks: Mapping[str, Mark]) -> Table:
     return Table("sources-table", caption, COLUMNS, rows, hints=HINTS)
 
 
+def conflict_table(results: Results, marks: Mapping[str, Mark]) -> Table | None:
+    """Return every run of cells that have runs with different numbers; None where there is none."""
+    rows = [
+        Row(
+            conflict.cell["method"],
+            marks.get(conflict.cell["method"]),
+            [
+                Value(conflict.cell["task"], conflict.cell["task"]),
+                Value(conflict.cell["shots"], conflict.cell["shots"]),
+                Value(str(conflict.cell["draw"]), conflict.cell["draw"]),
+                Value(str(conflict.cell["seed"]), conflict.cell["seed"]),
+                Value(f"{run.number:.6f}", run.number)
+                if run.number is not None
+                else Value(missing="no number in its record"),
+                Value("in the tables" if place == 0 else "kept aside"),
+                Value(run.source) if run.source else Value(missing="one folder was read"),
+                Value(run.path),
+            ],
+        )
+        for conflict in results.conflicts
+        for place, run in enumerate(conflict.versions)
+    ]
+    heads = ["Method", "Task", "Shots", "Draw", "Seed", "Number", "Where", "Source", "Record"]
+    caption = "Cells of which there are runs with different numbers"
+    return Table("conflicts", caption, heads, rows) if rows else None
+
+
 def _order(record: Mapping[str, Any]) -> tuple[Any, ...]:
     cell = record["cell"]
     return (cell["task"], shots_order(cell["shots"]), cell["method"], cell["draw"], cell["seed"])

@@ -165,8 +165,8 @@ def test_one_page_shows_both_kinds_apart(tmp_path: Path) -> None:
     page = build_report(tmp_path / "results", tmp_path / "report").read_text("utf-8")
     for text in ("Accuracy gain over scratch", "auc_binary/1", "AUC against shots", "dice/1"):
         assert text in page
-    dice = pd.read_csv(tmp_path / "report" / "leaderboard.csv")
-    auc = pd.read_csv(tmp_path / "report" / "classification.csv")
+    dice = pd.read_csv(tmp_path / "report" / "tables" / "leaderboard.csv")
+    auc = pd.read_csv(tmp_path / "report" / "tables" / "classification.csv")
     assert set(dice["task"]) == {"organs"} and set(auc["task"]) == {"grade"}
     assert list(auc["method"]) == ["simmim", "scratch"]  # the better first
     assert "auc" not in dice and "dice" not in auc

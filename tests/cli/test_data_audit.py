@@ -129,7 +129,7 @@ def test_leaks_are_in_plan_record_and_page_and_can_be_left_out(bench, place: Pat
     assert page.code == 0
     text = (results / "report" / "index.html").read_text()
     assert "3 of 4 test cases were in folder:corpus" in text
-    board = pd.read_csv(results / "report" / "leaderboard.csv").set_index("method")
+    board = pd.read_csv(results / "report" / "tables" / "leaderboard.csv").set_index("method")
     assert board.loc["simmim", "leaks"] == 3
     answer = bench("analyze", "ranks", "--results", results)
     assert answer.code == 0

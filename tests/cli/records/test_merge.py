@@ -52,7 +52,7 @@ def test_submit_validate_merge_gives_the_same_records_and_report(bench, results,
         page = ("report", "--results", root, "--out", tmp_path / f"page-{root.name}")
         assert bench(*page).code == 0
     pages = [tmp_path / f"page-{root.name}" for root in (results, into)]
-    for name in ("leaderboard.csv", "cases.csv"):
+    for name in ("tables/leaderboard.csv", "tables/cases.csv"):
         assert filecmp.cmp(*(page / name for page in pages), shallow=False)
     curves = [read_results(root)[0].pretraining for root in (results, into)]
     pd.testing.assert_frame_equal(*curves, check_like=True)
@@ -198,10 +198,10 @@ def test_without_results_of_ones_own_the_published_ones_are_shown(bench, tmp_pat
     outcome = bench("report")
     assert outcome.code == 0
     assert outcome.out.startswith("no results in bench-results: showing the published ones")
-    told = json.loads((tmp_path / "bench-results/report/leaderboard.json").read_text())
+    told = json.loads((tmp_path / "bench-results/report/tables/leaderboard.json").read_text())
     assert bench("report", "--results", published_folder(), "--out", tmp_path / "page").code == 0
     assert "smit" in json.dumps(told)
-    same = ("bench-results/report/cases.csv", "page/cases.csv")
+    same = ("bench-results/report/tables/cases.csv", "page/tables/cases.csv")
     assert filecmp.cmp(*(tmp_path / name for name in same), shallow=False)
     assert bench("report", "--results", "nowhere").code == 2
 
