@@ -207,7 +207,9 @@ class Report:
             name: [part.studies[name] for part in self.parts if name in part.studies]
             for name in parts.PER_TASK
         }
-        across = studied.study(studied.evidence_of(self.results), "modality-gap")
+        large = len(self.results.cases) >= parts.MANY_ROWS
+        evidence = studied.evidence_of(self.results, wants_figures=not large)
+        across = studied.study(evidence, "modality-gap")
         return {**found, "modality-gap": [across]}
 
     @property

@@ -16,12 +16,16 @@ from medssl_bench.analysis.leaderboard import cost, pairs, plots, studied
 from medssl_bench.analysis.leaderboard.marks import Mark
 from medssl_bench.analysis.leaderboard.results import Results, numbers_of
 from medssl_bench.analysis.leaderboard.standings import Definition, Key, Standing, standings
-from medssl_bench.analysis.statistics.panel import Panel, panels
+from medssl_bench.analysis.statistics.panel import Panel
+from medssl_bench.analysis.studies.outcome import Evidence
 
 PER_TASK = ("gaps", "groups", "convergence", "cka", "attention", "corpus-size", "capacity")
 """Analyses that the page shows for each task."""
 MANY_ROWS = 100_000
-"""Rows of the case table from which tasks are worth processes of their own."""
+"""Rows of the case table from which tasks are worth processes of their own.
+
+Figures of analyses, which ``bench analyze`` draws too, are then left out: they take the most time.
+"""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class _Work:
     marks: Mapping[str, Mark]
     own_protocols: frozenset[str]
 
+    @property
+    def large(self) -> bool:
+        return len(self.results.cases) >= MANY_ROWS
+
 
 _work: _Work | None = None
 """What forked processes take over without copying it."""
@@ -72,7 +80,7 @@ def compute_parts(
     tasks = sorted({str(record["cell"]["task"]) for record in results.records})
     workers = min(len(tasks), os.cpu_count() or 1)
     try:
-        if len(results.cases) < MANY_ROWS or workers < 2 or not _can_fork():
+        if not _work.large or workers < 2 or not _can_fork():
             return [_part(task) for task in tasks]
         fork = multiprocessing.get_context("fork")
         with ProcessPoolExecutor(workers, mp_context=fork) as pool:
@@ -92,9 +100,9 @@ def _part(task: str) -> TaskPart:
     nothing = pd.DataFrame(columns=[*tables.ROW])
     board = tables.leaderboard(cases) if len(cases) else nothing
     classes = classification.leaderboard(classed) if len(classed) else nothing
-    found = panels(cases) if len(cases) else []
     costs = cost.costs(mine.records, _work.row_of)
-    evidence = studied.evidence_of(mine)
+    evidence = studied.evidence_of(mine, wants_figures=not _work.large)
+    found = evidence.panels() if len(cases) else []
     return TaskPart(
         task=task,
         board=board,
@@ -105,10 +113,17 @@ def _part(task: str) -> TaskPart:
         pairs=pairs.compare_all(found),
         costs=costs,
         plots=_plots(mine, board, classes, costs, marks, _work.own_protocols),
-        studies={name: studied.study(evidence, name, task) for name in PER_TASK}
+        studies={
+            name: studied.study(_without_curves(evidence, name), name, task) for name in PER_TASK
+        }
         if len(cases)
         else {},
     )
+
+
+def _without_curves(evidence: Evidence, name: str) -> Evidence:
+    """Return evidence that draws nothing where the page has the same curves already."""
+    return replace(evidence, wants_figures=False) if name == "convergence" else evidence
 
 
 def of_task(results: Results, task: str) -> Results:

@@ -55,9 +55,9 @@ def study(evidence: Evidence, name: str, task: str = "") -> Studied:
     return _studied(outcome, task, prefix)
 
 
-def evidence_of(results: Results) -> Evidence:
-    """Return the evidence that all analyses of the page share."""
-    return Evidence(results, Options(resamples=RESAMPLES))
+def evidence_of(results: Results, *, wants_figures: bool = True) -> Evidence:
+    """Return the evidence that all analyses of the page share, so that cases are scored once."""
+    return Evidence(results, Options(resamples=RESAMPLES), wants_figures)
 
 
 def _studied(outcome: Outcome, task: str, prefix: str) -> Studied:

@@ -19,6 +19,7 @@ from medssl_bench.analysis.tables import (
     IDENTITY,
     RUN,
     aggregate,
+    number_groups,
     prepare,
     shots_order,
 )
@@ -229,13 +230,7 @@ def _only(table: pd.DataFrame, column: str, word: str | None) -> pd.DataFrame:
 
 
 def _panel(words: Mapping[str, str], means: pd.DataFrame, metric: str) -> Panel | None:
-    tables = [
-        (
-            {name: str(word) for name, word in zip(IDENTITY, key, strict=True)},
-            mine.pivot(index=["draw", "seed"], columns="case", values="value").sort_index(),
-        )
-        for key, mine in means.groupby(IDENTITY, sort=True)
-    ]
+    tables = _tables(means)
     labels = row_labels([identity for identity, _ in tables])
     left_out: list[str] = []
     usable: list[Scores] = []
@@ -277,6 +272,19 @@ def _panel(words: Mapping[str, str], means: pd.DataFrame, metric: str) -> Panel 
     )
 
 
+def _tables(means: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
+    """Return the values of each identity by (draw, seed) and case, in order of identity."""
+    codes, first = number_groups(means, IDENTITY)
+    wide = means.assign(_code=codes).pivot(
+        index=["_code", "draw", "seed"], columns="case", values="value"
+    )
+    identities = [tuple(map(str, words)) for words in means[IDENTITY].iloc[first].to_numpy()]
+    return [
+        (dict(zip(IDENTITY, words, strict=True)), wide.loc[code].sort_index())
+        for words, code in sorted(zip(identities, range(len(identities)), strict=True))
+    ]
+
+
 Scores = tuple[str, Mapping[str, str], pd.DataFrame]
 """A method's label, its identity, and its values by (draw, seed) and case."""
 
@@ -298,9 +306,9 @@ def _same_runs(usable: list[Scores]) -> tuple[list[Scores], list[str]]:
     One method that is not through yet cuts nobody's runs, and is left out. Where no such half is,
     the runs that most methods have count, so that two methods are compared on what both have.
     """
+    if all(table.index.equals(usable[0][2].index) for _, _, table in usable):
+        return usable, []
     sets = {frozenset(table.index) for _, _, table in usable}
-    if not sets:
-        return [], []
 
     def holders(runs: frozenset[object]) -> int:
         return sum(runs <= frozenset(table.index) for _, _, table in usable)

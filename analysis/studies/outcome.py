@@ -48,6 +48,7 @@ class Evidence:
     options: Options = field(default_factory=Options)
     wants_figures: bool = True
     _scored: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    _panels: dict[Any, list[Panel]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def records(self) -> Results:
@@ -65,15 +66,20 @@ class Evidence:
     ) -> list[Panel]:
         """Return what can be compared, narrowed by the options."""
         chosen = self.options
+        asked = (chosen.metric, chosen.task, shots or chosen.shots, targets and tuple(targets))
+        if asked in self._panels:
+            return self._panels[asked]
         if chosen.metric not in self._scored:
             self._scored[chosen.metric] = scored(self.records.segmented, chosen.metric)
-        return panels_in(
+        found = panels_in(
             self._scored[chosen.metric],
             chosen.metric,
             task=chosen.task,
             shots=shots or chosen.shots,
             targets=targets,
         )
+        self._panels[asked] = found
+        return found
 
 
 @dataclass(frozen=True)

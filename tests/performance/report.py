@@ -42,9 +42,7 @@ METHODS = (
     *("scratch", "simmim", "smit", "dino", "ibot", "contrastive", "rotation", "inpainting"),
     *("reconstruction", "swinunetr", "jigsaw", "mae"),
 )
-TASKS = (
-    *("amos_ct", "amos_mri", "lits", "kits", "lung_ct", "lung_mri", "vs", "la", "upenn_gbm"),
-)
+TASKS = (*("amos_ct", "amos_mri", "lits", "kits", "lung_ct", "lung_mri", "vs", "la", "upenn_gbm"),)
 SHOTS = {"5": 15, "10": 15, "20": 15, "40": 15, "full": 1}
 """Shots to draws."""
 SEEDS = {"full": 5}
@@ -151,11 +149,75 @@ def make(root: Path) -> None:
     (root / "made").write_text(f"{sum(counts)}\n")
 
 
+def build(root: Path, page: Path) -> None:
+    """Write the page and say what it took; targets are 60 s and 4 GB."""
+    from medssl_bench.analysis.leaderboard.page import build_report
+
+    began = time.perf_counter()
+    build_report(root, page)
+    seconds = time.perf_counter() - began
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    size = (page / "index.html").stat().st_size / 2**20
+    data = sum(file.stat().st_size for file in (page / "data").iterdir()) / 2**20
+    print(
+        f"built in {seconds:.0f} s (60 asked), peak memory {own / 2**20:.1f} GiB and, of each of its"
+        f" processes, at most {child / 2**20:.1f} (4 asked); page {size:.1f} MiB, data {data:.0f} MiB"
+    )
+
+
+def open_page(page: Path) -> None:
+    """Say how soon the page can be used, and how fast it answers."""
+    chromium = shutil.which("chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        chromium = None
+    if chromium is None:
+        print("no chromium or no playwright: the page was not opened")
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1440, "height": 900})
+        began = time.perf_counter()
+        tab.goto((page / "index.html").as_uri())
+        tab.wait_for_selector("body[data-ready]")
+        print(f"opened to interactive in {time.perf_counter() - began:.2f} s (2 asked)")
+        for what, script in {
+            "filter by task": "choose({task: 'lits'})",
+            "filter by shots": "choose({task: '', shots: '10'})",
+            "rank by HD95": "choose({shots: '', metric: 'hd95'})",
+        }.items():
+            took = tab.evaluate(TIMED.replace("ACTION", script))
+            print(f"{what}: {took:.0f} ms to the next frame (100 asked)")
+        began = time.perf_counter()
+        tab.evaluate("choose({view: 'compare', ctask: 'kits'})")
+        tab.wait_for_selector("#compared svg")
+        print(f"compare, with its task's data: {time.perf_counter() - began:.2f} s (1 asked)")
+        began = time.perf_counter()
+        tab.evaluate("choose({view: 'provenance', of: 'vs'})")
+        tab.wait_for_selector("#cell-table")
+        print(f"cells of a task: {time.perf_counter() - began:.2f} s (1 asked)")
+        browser.close()
+
+
+TIMED = """() => new Promise(resolve => {
+  const began = performance.now();
+  ACTION;
+  requestAnimationFrame(() => setTimeout(() => resolve(performance.now() - began)));
+})"""
+
+
 def main(root: Path) -> None:
     """Make, report, open."""
     began = time.perf_counter()
     make(root)
-    print(f"made in {time.perf_counter() - began:.0f} s: {(root / 'made').read_text().strip()} cells")
+    cells = (root / "made").read_text().strip()
+    print(f"{cells} cells, made or found in {time.perf_counter() - began:.0f} s")
+    page = root.with_name(root.name + "-page")
+    shutil.rmtree(page, ignore_errors=True)
+    build(root, page)
+    open_page(page)
 
 
 if __name__ == "__main__":
