@@ -119,7 +119,8 @@ def test_test_cases_of_equal_content_are_all_found(tmp_path, scans) -> None:
     cases = [first, Case("case_3", first.images, pool="test"), trained]
     looked = corpus("ct", scans["tested"])
     look(tmp_path, cases, looked)
-    assert audited_later(read_verdicts(tmp_path), record(cases, looked))["found"] == ["case_1", "case_3"]
+    leaks = audited_later(read_verdicts(tmp_path), record(cases, looked))
+    assert leaks["found"] == ["case_1", "case_3"]
 
 
 @pytest.mark.parametrize("thin", ["tested", "other"])

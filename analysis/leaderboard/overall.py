@@ -83,7 +83,7 @@ def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int 
                 for i, key in enumerate(complete)
             ]  # fmt: skip
         found += [
-            Place(dict(zip(ACROSS, key, strict=True)), *[np.nan] * 3, 0, count, len(group))
+            Place(dict(zip(ACROSS, key, strict=True)), np.nan, np.nan, np.nan, 0, count, len(group))
             for key, count in keys.items()
             if count < len(group)
         ]

@@ -49,6 +49,7 @@ from medssl_bench.analysis.leaderboard import (
 from medssl_bench.analysis.leaderboard.examples import ExampleRow, example_rows
 from medssl_bench.analysis.leaderboard.marks import SHAPES, Mark, method_marks, row_labels
 from medssl_bench.analysis.leaderboard.pictures import write_pictures
+from medssl_bench.analysis.leaderboard.plots import Plot
 from medssl_bench.analysis.leaderboard.results import Results, read_results
 from medssl_bench.analysis.leaderboard.standings import DEFAULT, Definition, Key, Standing, flips
 from medssl_bench.durable import temporary_name
@@ -188,7 +189,7 @@ class Report:
         return {digest for found in own.values() for digest in found}
 
     @cached_property
-    def plots(self) -> list[plots.Plot]:
+    def plots(self) -> list[Plot]:
         """Figures that are drawn for the page."""
         rows = pd.concat([self.board[tables.ROW], self.classes[tables.ROW]])
         return parts.numbered(
@@ -213,10 +214,10 @@ class Report:
         return {**found, "modality-gap": [across]}
 
     @property
-    def study_figures(self) -> list[plots.Plot]:
+    def study_figures(self) -> list[Plot]:
         """Figures of the analyses."""
         return [
-            plots.Plot(name, one.analysis, one.task, one.task, svg)
+            Plot(name, one.analysis, one.task, one.task, svg)
             for found in self.studies.values()
             for one in found
             for name, svg in one.figures.items()
@@ -392,7 +393,7 @@ def _plain(one: Standing) -> list[float | int | str | None]:
     return [*numbers, one.rank_low, one.rank_high, one.tier, one.of, one.unranked]
 
 
-def _figures(made: Sequence[plots.Plot]) -> dict[str, list[dict[str, Any]]]:
+def _figures(made: Sequence[Plot]) -> dict[str, list[dict[str, Any]]]:
     kinds: dict[str, list[dict[str, Any]]] = {}
     for plot in made:
         svg = Markup(inline(plot.svg, plot.name))

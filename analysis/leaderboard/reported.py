@@ -48,8 +48,8 @@ def printed_rows() -> dict[tuple[str, str], list[ReportedRow]]:
         scale = 0.01 if row.unit == "percent" else 1.0
         one = ReportedRow(
             label=str(row.method_label),
-            dice=float(row.value) * scale,
-            spread=float(row.std) * scale if row.std else math.nan,
+            dice=float(str(row.value)) * scale,
+            spread=float(str(row.std)) * scale if row.std else math.nan,
             source=PAPERS.get(str(row.source), str(row.source)),
             table=str(row.table),
             backbone=str(row.backbone),

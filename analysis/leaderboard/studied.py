@@ -107,6 +107,7 @@ def _svg(figure: Figure, title: str, description: str) -> str:
     for axes in figure.axes:
         axes.patch.set_alpha(0)
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    look: Any = STYLE
+    with mpl.rc_context(look):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return accessible(buffer.getvalue(), title, description)

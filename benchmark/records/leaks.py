@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from medssl_bench.audit.exposure import audited_later
+from medssl_bench.audit.exposure import audited_later, read_verdicts
 from medssl_bench.errors import BenchError
 from medssl_bench.record import Record
 from medssl_bench.records.audits import read_audits
@@ -22,12 +22,14 @@ def leak_findings(root: Path, records: Iterable[Record], declared: str | None) -
     unchecked: dict[tuple[str, str], list[str]] = defaultdict(list)
     try:
         read_audits(root)
+        verdicts = read_verdicts(root)
         for record in records:
             document = record.model_dump(mode="json")
             strangers = {*record.leaks.found} - {*record.split.test}
             if strangers:
                 return [Finding(record.cell.slug, "leaks", f"no test case: {shown(strangers)}")]
-            if record.cell.pretraining != "none" and not audited_later(root, document)["checked"]:
+            checked = audited_later(verdicts, document)["checked"]
+            if record.cell.pretraining != "none" and not checked:
                 where = (record.cell.task, record.corpus or "an unknown corpus")
                 unchecked[where].append(record.cell.slug)
     except BenchError as error:

@@ -161,8 +161,8 @@ def build(root: Path, page: Path) -> None:
     size = (page / "index.html").stat().st_size / 2**20
     data = sum(file.stat().st_size for file in (page / "data").iterdir()) / 2**20
     print(
-        f"built in {seconds:.0f} s (60 asked), peak memory {own / 2**20:.1f} GiB and, of each of its"
-        f" processes, at most {child / 2**20:.1f} (4 asked); page {size:.1f} MiB, data {data:.0f} MiB"
+        f"built in {seconds:.0f} s (60 asked); peak memory {own / 2**20:.1f} GiB (4 asked), and of"
+        f" its processes at most {child / 2**20:.1f} each; page {size:.1f} MiB, data {data:.0f} MiB"
     )
 
 
