@@ -96,11 +96,12 @@ function usualOrder(table) {
 function showFlips(definition, index) {
   const box = document.getElementById("flips");
   box.hidden = index === 0;
+  box.replaceChildren();
   if (index === 0) return;
   const rule = definition.empty === "counted" ? ", targets that the reference lacks counted" : "";
   const count = definition.flips.length;
   box.replaceChildren(
-    `Ranked by ${definition.label}${rule}: ${count} pair${count === 1 ? "" : "s"} of methods change order against Dice.`);
+    `Ranked by ${definition.label}${rule}: ${count} pair${count === 1 ? "" : "s"} of methods change${count === 1 ? "s" : ""} order against Dice.`);
   if (!count) return;
   const list = element("ul");
   for (const [first, second] of definition.flips.slice(0, 12)) {

@@ -182,7 +182,7 @@ def chromium() -> Iterator[Any]:
     if found is None:
         pytest.skip("chromium is not installed: apt install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
         yield browser
         browser.close()
 
@@ -237,3 +237,32 @@ def visit(chromium: Any) -> Iterator[Visit]:
     ]  # fmt: skip
     assert strange == []
     assert watch.complaints == []
+
+
+GRID = """table => [...table.tBodies[0].rows].filter(row => row.offsetHeight > 0).map(row =>
+  [...row.cells].filter(cell => cell.offsetWidth > 0).map(cell => {
+    if (cell.matches("td.missing")) return null;
+    const copy = cell.cloneNode(true);
+    copy.querySelectorAll(".unseen, .moved, small, .missing").forEach(one => one.remove());
+    return copy.textContent.replace(/\\s+/g, " ").trim();
+  }))"""
+
+
+def grid(table: Any) -> list[list[str | None]]:
+    """Return what is seen of a table, row by row; None is missing."""
+    found: list[list[str | None]] = table.evaluate(GRID)
+    return found
+
+
+def heads(table: Any) -> list[str]:
+    """Return the headers that are seen."""
+    found: list[str] = table.evaluate(
+        "table => [...table.tHead.rows[0].cells].filter(cell => cell.offsetWidth > 0)"
+        ".map(cell => cell.innerText.trim())"
+    )
+    return found
+
+
+def board(page: Any, task: str, shots: str) -> Any:
+    """Return the table of a task and number of shots in the overview."""
+    return page.locator(f'.board[data-task="{task}"][data-shots="{shots}"] table')
