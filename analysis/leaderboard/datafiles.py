@@ -1,7 +1,8 @@
 """What the page loads on demand: a script for each task with its cells and cases.
 
 A page that is opened from disk may not fetch files, but a script tag may name one. Each file is a
-single call, ``benchData(task, {...})``, of JSON in which no ``<`` stands.
+single call, ``benchData(task, '{...}')``, of JSON as text: parsed, it may have any key (in a
+script ``__proto__`` is none), and no ``<`` stands in it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def write_data(
             "boards": [plain(board) for board in boards if board.task == task],
         }
         (out / file_of(task)).write_text(
-            f"benchData({script_json(task)}, {script_json(found)});\n", "utf-8"
+            f"benchData({script_json(task)}, {_quoted(script_json(found))});\n", "utf-8"
         )
 
 
@@ -71,6 +72,11 @@ def script_json(value: Any) -> str:
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
+
+
+def _quoted(text: str) -> str:
+    """Return a string of JavaScript in single quotes, in which JSON needs few escapes."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _shared(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ async function showComparison() {
   const mine = asked;
   try {
     const found = await loadTask(chosenTask);
-    if (mine === asked) box.replaceChildren(...comparisonOf(found, first, second, by.value));
+    if (mine !== asked) return;
+    box.replaceChildren(...comparisonOf(found, first, second, by.value));
     box.querySelectorAll("table.sortable").forEach(prepareTable);
   } catch (error) {
     if (mine === asked) box.replaceChildren(element("p", { class: "warning" }, error.message));
@@ -49,7 +50,12 @@ function comparisonOf(found, first, second, metric) {
   const points = cases.map((name) => ({ name, x: theirs.get(name), y: ours.get(name) }));
   const digits = metric === "dice" ? 3 : 1;
   const pictures = element("div", { class: "examples", id: "case-pictures" });
-  const look = (name) => showPictures(pictures, found, [first, second], names, name);
+  const look = (name) => {
+    remember({ case: name });
+    showPictures(pictures, found, [first, second], names, name);
+    pictures.scrollIntoView({ block: "nearest" });
+  };
+  if (cases.includes(state.case)) showPictures(pictures, found, [first, second], names, state.case);
   return [
     verdict(found, first, second, names, points, metric, digits),
     element("div", { class: "figures" },
@@ -188,20 +194,19 @@ function caseTable(points, names, digits, look) {
 
 function showPictures(box, found, ids, names, name) {
   const figures = ids.map((id, place) => {
-    const cell = found.cells.find((one) => one.row === id && one.pictures[name]);
+    const cell = found.cells.find((one) => one.row === id && one.pictures.has(name));
     if (!cell) return element("p", {}, `${names[place]}: no picture of ${name} was kept; see bench view`);
     const words = `${names[place]}, draw ${cell.draw}, seed ${cell.seed}`;
     return element("figure", {},
-      element("img", { src: cell.pictures[name], alt: `Case ${name}: image, reference and prediction of ${words}` }),
+      element("img", { src: cell.pictures.get(name), alt: `Case ${name}: image, reference and prediction of ${words}` }),
       element("figcaption", {}, `${words}; command for the whole case: bench view ${cell.key.slice(0, 12)} ${name}`));
   });
   box.replaceChildren(element("h4", {}, `Case ${name}`), ...figures);
-  box.scrollIntoView({ block: "nearest" });
 }
 
 pairForm.addEventListener("change", (event) => {
   const { name, value } = event.target;
-  if (name === "task") choose({ ctask: value, cshots: "", a: "", b: "" });
+  if (name === "task") choose({ ctask: value, cshots: "", a: "", b: "", case: "" });
   else if (name === "shots") choose({ cshots: value, a: "", b: "" });
   else choose({ [name]: value });
 });

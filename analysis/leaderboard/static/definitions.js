@@ -9,6 +9,10 @@ const SCORED = Array.from(document.querySelectorAll("tr[data-row]"), (row) => ({
   ])),
 }));
 const SCORE_HEADS = Array.from(document.querySelectorAll(".board table"), (table) => table.tHead.rows[0].cells[1]);
+const PRINTED = Array.from(document.querySelectorAll("tr[data-source=reported]"), (row) => {
+  const cell = row.cells[1];
+  return { cell, html: cell.innerHTML, name: cell.className, value: cell.dataset.value };
+});
 let shownDefinition = 0;
 
 function definitionIndex() {
@@ -67,27 +71,43 @@ function showDefinition() {
       of ? moved(PAGE.rows[id].s[0][3], rank) : null);
     put(parts.tier, of ? String(tier) : null, tier, unranked);
   }
+  for (const part of PRINTED) {
+    // Papers' numbers here are Dice by their own rule; no other metric's column may hold them.
+    if (definition.metric === "dice") restore(part);
+    else put(part, null, null, "printed as Dice alone");
+  }
   for (const head of SCORE_HEADS) {
     (head.querySelector("button") ?? head).textContent = index ? definition.label : "Dice";
-    const table = head.closest("table");
+    usualOrder(head.closest("table"));
+  }
+  sortedTables.clear();
+  showFlips(definition, index);
+}
+
+// As written under the first definition, else by the definition that is shown.
+function usualOrder(table) {
+  restoreOrder(table);
+  const definition = PAGE.definitions[shownDefinition];
+  if (shownDefinition && table.closest(".board")) {
     sortTable(table, 1, definition.metric.startsWith("hd95") ? "ascending" : "descending");
   }
-  showFlips(definition, index);
 }
 
 function showFlips(definition, index) {
   const box = document.getElementById("flips");
   box.hidden = index === 0;
+  box.replaceChildren();
   if (index === 0) return;
   const rule = definition.empty === "counted" ? ", targets that the reference lacks counted" : "";
   const count = definition.flips.length;
   box.replaceChildren(
-    `Ranked by ${definition.label}${rule}: ${count} pair${count === 1 ? "" : "s"} of methods change order against Dice.`);
+    `Ranked by ${definition.label}${rule}: ${count} pair${count === 1 ? "" : "s"} of methods change${count === 1 ? "s" : ""} order against Dice.`);
   if (!count) return;
   const list = element("ul");
   for (const [first, second] of definition.flips.slice(0, 12)) {
     const one = PAGE.rows[first];
-    list.append(element("li", {}, `${one.task}, shots ${one.shots}: ${one.label} and ${PAGE.rows[second].label}`));
+    const names = [one.task, one.label, PAGE.rows[second].label].map((name) => element("bdi", {}, name));
+    list.append(element("li", {}, names[0], `, shots ${one.shots}: `, names[1], " and ", names[2]));
   }
   if (count > 12) list.append(element("li", {}, `and ${count - 12} more`));
   box.append(list);

@@ -2,6 +2,11 @@
 
 const controls = document.getElementById("controls");
 const BLOCKS = Array.from(document.querySelectorAll(".block"));
+const MODALITY = new Map(BLOCKS.filter((block) => block.dataset.modality).map((block) => [block.dataset.task, block.dataset.modality]));
+for (const block of BLOCKS) {
+  // Figures and tables of other views follow their task.
+  if (MODALITY.has(block.dataset.task)) block.dataset.modality = MODALITY.get(block.dataset.task);
+}
 const ROWS = Array.from(document.querySelectorAll(".board tbody tr, #cost tbody tr"));
 const GROUP_BOXES = Array.from(controls.querySelectorAll("input[name=columns]"));
 

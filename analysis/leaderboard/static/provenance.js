@@ -3,6 +3,8 @@
 const cellForm = document.getElementById("cell-task");
 const CELL_HEADS = ["Cell", "Method", "Shots", "Draw", "Seed", "Labelled cases", "Leaks", "Device", "Hours", "Finished (UTC)", "Record"];
 
+let cellsAsked = 0;
+
 async function showCells() {
   const tasks = Object.keys(PAGE.tasks);
   if (!tasks.length) return;
@@ -10,8 +12,11 @@ async function showCells() {
   document.getElementById("cells-static").hidden = true;
   const task = fill(cellForm.elements.of, tasks.map((word) => [word, word]), state.of ?? state.task);
   const list = document.getElementById("cell-list");
+  cellsAsked += 1;
+  const mine = cellsAsked;
   try {
     const found = await loadTask(task);
+    if (mine !== cellsAsked) return;
     const cells = found.cells.filter((cell) => agrees(cell, ["shots", "backbone", "profile"]));
     const table = cellTable(task, cells, found);
     list.replaceChildren(element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Cells" }, table));
@@ -19,7 +24,7 @@ async function showCells() {
     const chosen = state.cell && found.cells.find((cell) => cell.key.startsWith(state.cell));
     document.getElementById("cell-details").replaceChildren(...(chosen ? detailsOf(chosen, found) : []));
   } catch (error) {
-    list.replaceChildren(element("p", { class: "warning" }, error.message));
+    if (mine === cellsAsked) list.replaceChildren(element("p", { class: "warning" }, error.message));
   }
 }
 

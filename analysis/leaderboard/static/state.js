@@ -13,7 +13,7 @@ function readAddress() {
   const text = location.hash.slice(1);
   const found = { ...DEFAULTS };
   if (text && !text.includes("=")) {
-    found.view = decodeURIComponent(text);
+    found.view = decoded(text);
   } else {
     for (const [name, value] of new URLSearchParams(text)) found[name] = value;
   }
@@ -22,6 +22,14 @@ function readAddress() {
   if (target) found.view = target.closest("section.view")?.id ?? DEFAULTS.view;
   if (!VIEWS.includes(found.view)) found.view = DEFAULTS.view;
   return found;
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // a link that was cut within a letter
+  }
 }
 
 function addressOf(chosen) {
@@ -33,12 +41,17 @@ function addressOf(chosen) {
   return text ? `#${text}` : `#${chosen.view}`;
 }
 
-function choose(changes, push = false) {
+// Keep a choice in the address without showing anything anew.
+function remember(changes, push = false) {
   state = { ...state, ...changes };
   for (const name of Object.keys(state)) if (!state[name]) delete state[name];
   const address = addressOf(state);
   if (push) history.pushState(null, "", address);
   else history.replaceState(null, "", address);
+}
+
+function choose(changes, push = false) {
+  remember(changes, push);
   showState();
 }
 

@@ -7,8 +7,12 @@ function sortKey(row, column) {
   const cell = row.cells[column];
   if (cell.matches("td.missing")) return null;
   const value = cell.dataset.value ?? cellText(cell);
-  const number = Number(value);
-  return value !== "" && Number.isFinite(number) ? number : value;
+  return numberIn(value) ?? value;
+}
+
+function numberIn(text) {
+  const number = text.trim() === "" ? NaN : Number(text);
+  return Number.isFinite(number) ? number : undefined;
 }
 
 function compareKeys(a, b) {
@@ -35,7 +39,26 @@ function firstDirection(table, column) {
   return numbers.some((key) => typeof key === "number") ? "descending" : "ascending";
 }
 
+// The order and the headers that a table was written with.
+const writtenOrders = new WeakMap();
+
+function writtenOrder(table) {
+  const headers = Array.from(table.tHead.rows[0].cells);
+  const sorted = headers.findIndex((header) => header.hasAttribute("aria-sort"));
+  return { rows: Array.from(table.tBodies[0].rows), sorted, direction: headers[sorted]?.getAttribute("aria-sort") };
+}
+
+function restoreOrder(table) {
+  const { rows, sorted, direction } = writtenOrders.get(table);
+  table.tBodies[0].append(...rows);
+  Array.from(table.tHead.rows[0].cells).forEach((header, column) => {
+    if (column === sorted) header.setAttribute("aria-sort", direction);
+    else header.removeAttribute("aria-sort");
+  });
+}
+
 function makeSortable(table) {
+  writtenOrders.set(table, writtenOrder(table));
   Array.from(table.tHead.rows[0].cells).forEach((header, column) => {
     const button = element("button", { type: "button" }, ...header.childNodes);
     header.append(button);
@@ -43,8 +66,8 @@ function makeSortable(table) {
       const now = header.getAttribute("aria-sort");
       const other = now === "ascending" ? "descending" : "ascending";
       const direction = now ? other : firstDirection(table, column);
-      sortTable(table, column, direction);
       if (table.caption.id) rememberSort(table.caption.id, column, direction);
+      else sortTable(table, column, direction);
     });
   });
 }
@@ -54,23 +77,31 @@ function rememberSort(id, column, direction) {
   choose({ sort: [...others, `${id}.${column}.${direction[0]}`].join(" ") });
 }
 
+let sortedTables = new Set();
+
+// Sorts tables as the address says, and those that it says nothing of as they stood before.
 function showSorts() {
+  const sorted = new Set();
   for (const one of (state.sort ?? "").split(" ").filter(Boolean)) {
     const [id, column, letter] = one.split(".");
     const table = document.getElementById(id)?.closest("table.sortable");
     const direction = letter === "a" ? "ascending" : "descending";
     const header = table?.tHead.rows[0].cells[Number(column)];
-    if (header && header.getAttribute("aria-sort") !== direction) {
-      sortTable(table, Number(column), direction);
-    }
+    if (!header) continue;
+    sorted.add(table);
+    if (header.getAttribute("aria-sort") !== direction) sortTable(table, Number(column), direction);
   }
+  for (const table of sortedTables) if (!sorted.has(table)) usualOrder(table);
+  sortedTables = sorted;
 }
 
 // Export: what is shown, in the order in which it is shown.
 
 function cellText(cell) {
   const part = cell.querySelector(":scope > .text");
-  if (part) return part.textContent.trim();
+  // Printed numbers stay marked, whatever columns are exported with them.
+  const badge = cell.querySelector(":scope > .badge");
+  if (part) return [badge, part].map((one) => one?.textContent.trim() ?? "").join(" ").trim();
   const copy = cell.cloneNode(true);
   copy.querySelectorAll("svg, small, .unseen, .missing").forEach((one) => one.remove());
   return copy.textContent.trim();
@@ -93,28 +124,30 @@ function tableShown(table) {
         const reason = cell.querySelector(".unseen")?.textContent ?? "";
         return { text: "", missing: reason.replace(/^missing: /, "") };
       }
-      const value = Number(cell.dataset.value ?? NaN);
-      return { text: cellText(cell), value: Number.isFinite(value) ? value : undefined };
+      return { text: cellText(cell), value: numberIn(cell.dataset.value ?? "") };
     })),
   };
 }
 
 function asCsv(shown) {
-  // A leading = + - @ would be run as a formula by a spreadsheet.
-  const safe = (text) => (/^[=+@\t]|^-\D/.test(text) ? `'${text}` : text);
-  const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  // A spreadsheet would run a leading = + - @ as a formula, unless it is a number's sign.
+  const safe = (text) => (/^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]/.test(text) && !/^[+-]?[\d.]+$/.test(text) ? `'${text}` : text);
+  const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const lines = [shown.columns, ...shown.rows.map((row) => row.map((cell) => cell.text))];
   return lines.map((line) => line.map((text) => quote(safe(text))).join(",")).join("\n") + "\n";
 }
 
 function asJson(shown) {
+  // Two columns of one name, as of a method called "Case", keep their values apart.
+  const names = shown.columns.map((name, index) =>
+    (shown.columns.indexOf(name) === index ? name : `${name} (column ${index + 1})`));
   const rows = shown.rows.map((row) =>
-    Object.fromEntries(row.map((cell, index) => [shown.columns[index], cell])));
-  return JSON.stringify({ caption: shown.caption, view: location.hash, rows }, null, 1) + "\n";
+    Object.fromEntries(row.map((cell, index) => [names[index], cell])));
+  return JSON.stringify({ caption: shown.caption, view: location.hash, columns: names, rows }, null, 1) + "\n";
 }
 
 function asMarkdown(shown) {
-  const safe = (text) => text.replace(/[\\|<>&*_`[\]]/g, (letter) => `\\${letter}`) || "\u2014";
+  const safe = (text) => text.replace(/\s+/g, " ").replace(/[\\|<>&*_`[\]~$#!]/g, (letter) => `\\${letter}`) || "\u2014";
   const line = (texts) => `| ${texts.join(" | ")} |`;
   return [
     line(shown.columns.map(safe)),
@@ -126,11 +159,12 @@ function asMarkdown(shown) {
 const LATEX = {
   "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", $: "\\$", "#": "\\#", _: "\\_",
   "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}",
+  "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "\u26a0": "(!)", "[": "{[}", "*": "{*}",
   "\u2212": "$-$", "\u00b1": "$\\pm$", "\u00d7": "$\\times$", "\u2013": "--", "\u2014": "---",
 };
 
 function asLatex(shown) {
-  const safe = (text) => text.replace(/[\\&%$#_{}~^\u2212\u00b1\u00d7\u2013\u2014]/g, (l) => LATEX[l]);
+  const safe = (text) => Array.from(text.replace(/\s+/g, " "), (letter) => (Object.hasOwn(LATEX, letter) ? LATEX[letter] : letter)).join("");
   const line = (texts) => `${texts.join(" & ")} \\\\`;
   return [
     "% needs \\usepackage{booktabs}",

@@ -1,0 +1,140 @@
+"""Two methods case by case, against the case table averaged anew with pandas."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from .conftest import Made, Visit, grid
+
+pytestmark = pytest.mark.browser
+
+
+def case_means(report: Made, method: str, task: str, shots: str, metric: str) -> pd.Series:
+    """Average present targets of a case, then seeds, then draws."""
+    table = report.table("cases")
+    mine = table[
+        (table["method"] == method) & (table["task"] == task) & (table["shots"] == shots)
+        & (table["profile"] == "demo") & table["status"].isin(["ok", "pred_empty"])
+    ]  # fmt: skip
+    value = mine[metric].where(mine["status"] == "ok", 0.0 if metric == "dice" else 240.0)
+    mine = mine.assign(value=value.astype(float))
+    per_run = mine.groupby(["draw", "seed", "case"])["value"].mean()
+    return per_run.groupby(["draw", "case"]).mean().groupby("case").mean()
+
+
+def choose(page: Any, **chosen: str) -> None:
+    for name, word in chosen.items():
+        select = page.locator(f"#pair select[name={name}]")
+        if name in ("a", "b"):
+            select.select_option(label=word)
+        else:
+            select.select_option(word)
+
+
+def fact(page: Any, name: str) -> str:
+    text: str = page.locator(f"#compared dl div:has(dt:text-is('{name}')) dd").inner_text()
+    return text.replace("\u2212", "-")
+
+
+def number(text: str | None) -> float:
+    assert text is not None
+    return float(text.replace("\u2212", "-"))
+
+
+@pytest.mark.parametrize("metric", ["dice", "hd95"])
+def test_every_number_is_that_of_the_case_table(report: Made, visit: Visit, metric: str) -> None:
+    page = visit(report, "#compare")
+    half = 0.5e-3 if metric == "dice" else 0.05
+    close = {"abs": half * 1.01}
+    sign = 1 if metric == "dice" else -1
+    for task, shots in (("amos_ct", "5"), ("phantom_mri", "5"), ("amos_ct", "full")):
+        names = ["scratch", "swinunetr", "inpainting"]
+        for first, second in permutations(names, 2):
+            choose(page, task=task, shots=shots)
+            choose(page, a=first, b=second, by=metric)
+            page.wait_for_selector("#compared-cases")
+            ours, theirs = (case_means(report, m, task, shots, metric) for m in (first, second))
+            assert number(fact(page, f"Mean of {first}")) == pytest.approx(ours.mean(), **close)
+            assert number(fact(page, f"Mean of {second}")) == pytest.approx(theirs.mean(), **close)
+            rows = {str(row[0]): row[1:] for row in grid(page.locator("#compared-cases"))}
+            assert sorted(rows) == sorted(ours.index) == sorted(theirs.index)
+            for case, (mine, other, gap) in rows.items():
+                assert number(mine) == pytest.approx(ours[case], **close)
+                assert number(other) == pytest.approx(theirs[case], **close)
+                assert number(gap) == pytest.approx(ours[case] - theirs[case], **close)
+            gaps = sign * (ours - theirs)
+            counts = (int((gaps > 0).sum()), int((gaps == 0).sum()), int((gaps < 0).sum()))
+            told = fact(page, f"{first} better, equal, worse")
+            assert told == ", ".join(map(str, counts))
+            assert int(fact(page, "Test cases")) == len(ours)
+            assert page.locator("#compared circle").count() == len(ours)
+            assert page.locator("#compared rect").count() == len(ours)
+
+
+def test_the_test_is_that_of_all_pairs_whichever_comes_first(report: Made, visit: Visit) -> None:
+    page = visit(report, "#compare")
+    table = page.locator("#compare details table").first
+    page.locator("#compare details summary").first.click()
+    pairs = {(row[0], row[1]): row for row in grid(table)}
+    assert len(pairs) == 10
+    for first, second, sign in [("swinunetr", "smit", 1), ("smit", "swinunetr", -1)]:
+        choose(page, task="amos_ct", shots="5")
+        choose(page, a=first, b=second, by="dice")
+        page.wait_for_selector("#compared-cases")
+        row = pairs.get((first, second)) or pairs[second, first]
+        turn = 1 if (first, second) in pairs else -1
+        mean = str(row[2]).split(" [")[0]
+        assert number(fact(page, "Mean difference, 95 %").split(" [")[0]) == turn * number(mean)
+        low, high = (number(end) for end in fact(page, "Mean difference, 95 %")[:-1].split(" [")[1].split(", "))
+        ends = [turn * number(end) for end in str(row[2])[:-1].split(" [")[1].split(", ")]
+        assert [low, high] == sorted(ends)
+        assert number(fact(page, "Effect (rank-biserial)")) == turn * number(row[8])
+        won = [int(str(one)) for one in row[5:8]][::turn]
+        assert fact(page, f"{first} better, equal, worse") == ", ".join(map(str, won))
+        assert fact(page, "Test").startswith("draw \u00d7 case test")
+
+
+def test_what_is_not_paired_is_not_tested(report: Made, visit: Visit) -> None:
+    page = visit(report, "#compare")
+    choose(page, task="amos_ct", shots="5")
+    choose(page, a="inpainting", b="smit")
+    page.wait_for_selector("#compared-cases")
+    assert fact(page, "Test") == "none: the two do not share draws, seeds and cases"
+    choose(page, b="inpainting")
+    assert page.locator("#compared").inner_text() == "Choose two different rows."
+
+
+def test_pictures_of_a_case_are_those_of_both(report: Made, visit: Visit) -> None:
+    page = visit(report, "#compare")
+    choose(page, task="phantom_mri", shots="5")
+    choose(page, a="smit", b="scratch")
+    page.locator("#compared-cases").get_by_role("button", name="case_02").click()
+    pictures = page.locator("#case-pictures img")
+    assert [one.get_attribute("alt") for one in pictures.all()] == [
+        f"Case case_02: image, reference and prediction of {name}, draw 0, seed 0"
+        for name in ("smit", "scratch")
+    ]
+    page.wait_for_load_state("networkidle")
+    assert all(one.evaluate("one => one.naturalWidth > 0") for one in pictures.all())
+    page.locator("#compared-cases").get_by_role("button", name="case_05").click()
+    assert page.locator("#case-pictures p").all_inner_texts() == [
+        f"{name}: no picture of case_05 was kept; see bench view" for name in ("smit", "scratch")
+    ]
+
+
+def test_hasty_choices_show_the_last_one_once(report: Made, visit: Visit) -> None:
+    page = visit(report)
+    page.evaluate("""() => {
+      choose({ view: "compare", ctask: "amos_ct" });
+      choose({ ctask: "phantom_mri" });
+      choose({ ctask: "amos_ct" });
+    }""")
+    page.wait_for_selector("#compared-cases")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("#compared table").count() == 1
+    assert page.locator("#compared thead button button").count() == 0
+    assert page.locator("#compared .tools").count() == 1

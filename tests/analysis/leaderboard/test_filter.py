@@ -1,0 +1,122 @@
+"""Filters show exactly the rows that agree; groups of columns go and come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from medssl_bench.analysis.leaderboard.overview import COLUMNS, GROUPS
+from medssl_bench.analysis.leaderboard.reported import printed_rows
+from medssl_bench.analysis.leaderboard.subjects import families
+
+from .conftest import TASKS, Made, Visit, board, grid, heads
+
+pytestmark = pytest.mark.browser
+Rows = dict[tuple[str, str], list[str]]
+
+
+def facts(report: Made) -> list[dict[str, str]]:
+    """Return what each row of the overview is filtered by."""
+    known = families()
+    measured = [
+        {
+            "name": row["method"], "task": row["task"], "shots": row["shots"],
+            "modality": TASKS[row["task"]], "family": known[row["method"]],
+            "backbone": row["backbone"], "profile": row["profile"], "source": "measured",
+        }
+        for row in report.table("leaderboard").to_dict("records")
+    ]  # fmt: skip
+    boards = {(row["task"], row["shots"]) for row in measured}
+    printed = [
+        {
+            "name": one.label, "task": task, "shots": shots, "modality": TASKS[task],
+            "family": "reported", "backbone": one.backbone, "profile": "", "source": "reported",
+        }
+        for (task, shots), rows in printed_rows().items() if (task, shots) in boards
+        for one in rows
+    ]  # fmt: skip
+    assert printed
+    return measured + printed
+
+
+def rows_shown(page: Any) -> Rows:
+    found: Rows = {}
+    for block in page.locator(".board").all():
+        place = (block.get_attribute("data-task"), block.get_attribute("data-shots"))
+        names = [str(row[0]) for row in grid(block.locator("table"))]
+        if names:
+            found[place] = sorted(name.removesuffix(tail(name)) for name in names)
+    return found
+
+
+def tail(label: str) -> str:
+    """Return what is added to a method's name where it has two rows."""
+    return label[label.index(" (backbone") :] if " (backbone" in label else ""
+
+
+def expected(every: list[dict[str, str]], **chosen: str) -> Rows:
+    found: Rows = {}
+    for one in every:
+        if all(one[name] == word for name, word in chosen.items()):
+            found.setdefault((one["task"], one["shots"]), []).append(one["name"])
+    return {place: sorted(names) for place, names in found.items()}
+
+
+def test_every_word_of_every_filter(report: Made, visit: Visit) -> None:
+    page, every = visit(report), facts(report)
+    assert rows_shown(page) == expected(every)
+    names = [one.get_attribute("name") for one in page.locator("#controls select").all()]
+    assert names == [
+        "task", "modality", "shots", "family", "backbone", "profile", "source", "metric", "empty",
+    ]  # fmt: skip
+    for name in names[:7]:
+        select = page.locator(f"#controls select[name={name}]")
+        words = [str(one.get_attribute("value")) for one in select.locator("option").all()]
+        seen = {one[name] for one in every if name != "profile" or one[name]}
+        own = {"lesion_type"} if name == "task" else set()
+        assert set(words[1:]) == (seen | own if name != "family" and name != "backbone" else
+                                  {one for one in words[1:]} & seen)  # fmt: skip
+        for word in words[1:]:
+            select.select_option(word)
+            assert rows_shown(page) == expected(every, **{name: word}), (name, word)
+        select.select_option("")
+    assert rows_shown(page) == expected(every)
+
+
+def test_filters_work_together(report: Made, visit: Visit) -> None:
+    page, every = visit(report), facts(report)
+    chosen = {"modality": "MRI", "shots": "full", "backbone": "swin_65m"}
+    for name, word in chosen.items():
+        page.locator(f"#controls select[name={name}]").select_option(word)
+    assert rows_shown(page) == expected(every, **chosen) == {("phantom_mri", "full"): ["smit"]}
+    page.locator("#controls select[name=family]").select_option("none")
+    assert rows_shown(page) == {}
+    assert page.locator("#status").inner_text() == "nothing agrees with these filters"
+
+
+@pytest.mark.parametrize("view", ["curves", "groups", "compare", "convergence", "cost", "tasks"])
+def test_other_views_follow_task_and_modality(report: Made, visit: Visit, view: str) -> None:
+    page = visit(report, f"#{view}")
+    blocks = page.locator(f"#{view} .block[data-task]")
+    for name, word in (("task", "phantom_mri"), ("modality", "MRI")):
+        page.locator(f"#controls select[name={name}]").select_option(word)
+        seen = {one.get_attribute("data-task") for one in blocks.all() if one.is_visible()}
+        assert seen == {"phantom_mri"}, name
+        page.locator(f"#controls select[name={name}]").select_option("")
+    assert {one.get_attribute("data-task") for one in blocks.all() if one.is_visible()} > seen
+
+
+def test_groups_of_columns(report: Made, visit: Visit) -> None:
+    page = visit(report)
+    table = board(page, "amos_ct", "5")
+    assert heads(table) == COLUMNS
+    hidden: set[str] = set()
+    for group in dict.fromkeys(GROUPS.values()):
+        page.locator(f"#controls input[value={group}]").uncheck()
+        hidden.add(group)
+        kept = [name for name in COLUMNS if GROUPS.get(name) not in hidden]
+        assert heads(table) == kept
+        assert {len(row) for row in grid(table)} == {len(kept)}
+    page.get_by_role("button", name="Reset").click()
+    assert heads(table) == COLUMNS
