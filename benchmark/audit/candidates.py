@@ -33,7 +33,7 @@ Indices = NDArray[np.int64]
 
 TURNS: Indices = np.array(
     sorted(
-        [[sign * (axis == column) for column in range(3)] for sign, axis in zip(signs, axes)]
+        (np.eye(3, dtype=np.int64)[list(axes)] * np.array(signs)[:, None]).tolist()
         for axes in permutations(range(3))
         for signs in product((-1, 1), repeat=3)
     )
