@@ -133,27 +133,40 @@ def protocol_digest(found: PlannedTask, settings: Settings, precision: str, back
     # What a task or the settings leave as it was before there was such a thing, so that the digest
     # stays, too.
     words |= {name for name in ("regions", "balanced") if not getattr(found.task, name)}
-    finetune = settings.finetune.model_dump(mode="json")
-    if settings.finetune.channels == "repeat":
-        del finetune["channels"]
-    if settings.select == "last":
-        for name in ("validation_cases", "validation_every", "patience"):
-            del finetune[name]
     info = registry.backbones.entry(backbone).info
     return digest(
         {
             "plan": PLAN_VERSION,
             "task": found.task.model_dump(mode="json", exclude=words),
             "data": found.data,
-            "finetune": finetune,
-            "evaluate": settings.evaluate.model_dump(mode="json", exclude={"batch"}),
-            "select": settings.select,
-            "precision": precision,
+            **common_words({**settings.model_dump(mode="json"), "precision": precision}),
             "backbone": int(info.get("version", 1)),
             "preprocessing": _preprocessing_version(),
             "metrics": metric_definitions(found.task, settings),
         }
     )
+
+
+def common_words(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a record that decide results and are the same for every task.
+
+    Left out is what decides nothing: how many windows are inferred at a time, validation where the
+    last weights are taken, and what is as it was before it could be set.
+    """
+    finetune = dict(settings.get("finetune") or {})
+    if finetune.get("channels") == "repeat":
+        del finetune["channels"]
+    if settings.get("select") == "last":
+        for name in ("validation_cases", "validation_every", "patience"):
+            finetune.pop(name, None)
+    evaluate = dict(settings.get("evaluate") or {})
+    evaluate.pop("batch", None)
+    return {
+        "finetune": finetune,
+        "evaluate": evaluate,
+        "select": settings.get("select"),
+        "precision": settings.get("precision"),
+    }
 
 
 def metric_definitions(task: Task, settings: Settings) -> dict[str, str]:

@@ -22,7 +22,7 @@ LONGEST = 100
 """Characters of a case's id in the name of its file."""
 
 
-def file_name(case: str) -> str:
+def file_name(case: str, ending: str = ".nii.gz") -> str:
     """Name a case's file; safe on every file system and in a shell, another for every id.
 
     An id that is no such name itself is shortened to what may stay, and a digest of it follows a
@@ -31,7 +31,7 @@ def file_name(case: str) -> str:
     safe = folder_name(case)[:LONGEST]
     if safe != case:
         safe += "~" + hashlib.sha256(case.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    return f"{safe}.nii.gz"
+    return safe + ending
 
 
 def encode(

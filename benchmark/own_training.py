@@ -60,7 +60,7 @@ class OwnResult:
     libraries: dict[str, str]
     """Versions of what trained, besides those that every record names."""
     settings: dict[str, Any]
-    """What the method chose by itself and what else decided the result, as plain data."""
+    """What decided the result, as plain data; under ``planned`` what it chose for the data."""
 
 
 class OwnTraining(Method):

@@ -112,7 +112,8 @@ class Task(BaseModel):
     """Foreground ids after ``remap``, consecutive from 1, to names (or classes of cases, from 0).
     """
     remap: dict[int, int] = Field(default_factory=dict)
-    """Raw label ids that mean something else here (AMOS MRI: 14 and 15 to background)."""
+    """Raw label ids that mean something else here (AMOS MRI: 14 and 15 to background), or -1: that
+    the dataset does not define, so that a label with them is refused (UPENN-GBM: 3)."""
     regions: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """What is measured where that is not each class: name -> the class ids it is made of, which
     may overlap (LiTS: ``liver`` is liver and tumour). Trained on are the classes."""

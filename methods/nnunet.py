@@ -246,5 +246,5 @@ def _result(
         peak_bytes=told["peak_bytes"],
         precision="16-mixed" if job.device == "cuda" else "32-true",
         libraries={"nnunetv2": str(cls.decides(job.config)["nnunetv2"])},
-        settings={**cls.decides(job.config), **told["plan"]},
+        settings={**cls.decides(job.config), "planned": told["plan"]},
     )

@@ -1,9 +1,10 @@
 """Brain tumours on four aligned MR contrasts: BraTS 2023 (children, metastases) and UPENN-GBM.
 
 Label ids differ between editions: 2023 has 1 necrosis or non-enhancing core, 2 oedema, 3 enhancing;
-UPENN-GBM, like BraTS until 2021, has 4 for enhancing. A later release of the children's data has
-other meanings and a fourth id, which is refused as unknown. Measured are the regions WT (1, 2, 3),
-TC (1, 3) and ET (3), plainly, as paper 003 does, not lesion by lesion as the challenges of 2023.
+UPENN-GBM, like BraTS until 2021, has 4 for enhancing and no 3. A later release of the children's
+data has other meanings and a fourth id. An id that an edition does not define is refused as
+unknown. Measured are the regions WT (1, 2, 3), TC (1, 3) and ET (3), plainly, as paper 003 does,
+not lesion by lesion as the challenges of 2023.
 
 Intensities are scaled from the 1st to the 99th percentile of the volume, as paper 003 states for
 pretraining. Its code takes the 5th to 95th without clipping; clipped there, much of a
@@ -14,6 +15,7 @@ Paper 003 splits 6:1:3 at random without lists; 30 % of the patients are tested 
 
 from __future__ import annotations
 
+from medssl_bench.data.labels import UNDEFINED
 from medssl_bench.task import Intensity, Preprocessing
 from medssl_bench.tasks.release import Release, Samples, Tree
 from medssl_bench.tasks.split import Rounded
@@ -65,11 +67,12 @@ BRATS_MET = _brats2023("brats_met", "MET", "metastases", 238)
 
 UPENN_GBM = Release(
     name="upenn_gbm",
+    version=2,
     summary="Glioblastoma of UPENN-GBM on four MR contrasts, manual labels; 30 % tested",
     modality="MR",
     channels=("T1", "T1GD", "T2", "FLAIR"),
     classes=CLASSES,
-    remap={4: 3},
+    remap={4: 3, 3: UNDEFINED},
     regions=REGIONS,
     trees=(
         Tree(

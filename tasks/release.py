@@ -100,6 +100,7 @@ class Release(Task):
         if closed:  # what is not seen may lie there; that is said once
             every = {n for n in every if n in labels and all(n in of for of in images.values())}
         patients = {number: first_group(self.patient, number) for number in sorted(every)}
+        pools = self.split.pools(patients)
         cases = [
             Case(
                 number,
@@ -112,9 +113,19 @@ class Release(Task):
                 pool,
                 {"tree": tree.name},
             )
-            for number, pool in self.split.pools(patients).items()
+            for number, pool in pools.items()
         ]
+        if isinstance(self.split, FromNumber):
+            cases += [self._unplaced(base, images, number) for number in patients.keys() - pools]
         return cases + closed_cases(base, closed, self.channels)
+
+    def _unplaced(
+        self, base: Path, images: Mapping[str, Mapping[str, Source]], number: str
+    ) -> Case:
+        """Return what stands for a case whose id does not say whether it is tested."""
+        found = next((of[number] for of in images.values() if number in of), base)
+        message = f"case {number!r} has no number, by which train and test are told; rename it"
+        return Case(number, dict.fromkeys(self.channels, FaultySource(Path(str(found)), message)))
 
     def _absent(self, base: Path, tree: Tree | DicomTree, number: str, name: str) -> FaultySource:
         """Return what stands for a channel that a case lacks."""

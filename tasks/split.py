@@ -30,7 +30,10 @@ class Rule(Protocol):
 
 
 class FromNumber(BaseModel):
-    """Cases are tested from a number on; a case's number is the last one in its id."""
+    """Cases are tested from a number on; a case's number is the last one in its id.
+
+    A case without a number has no side.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     first: int
@@ -40,9 +43,8 @@ class FromNumber(BaseModel):
         pools: dict[str, Pool] = {}
         for case in patients:
             numbers = re.findall(r"[0-9]+", case)
-            if not numbers:
-                raise DataError(f"case {case!r} has no number, by which the split is made")
-            pools[case] = "test" if int(numbers[-1]) >= self.first else "train"
+            if numbers:
+                pools[case] = "test" if int(numbers[-1]) >= self.first else "train"
         return pools
 
 

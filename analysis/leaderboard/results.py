@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from medssl_bench.analysis.classification import is_classified
 from medssl_bench.audit.exposure import audited_later, read_verdicts
 from medssl_bench.audit.verdicts import Verdict
 from medssl_bench.errors import BenchError
+from medssl_bench.label_maps import file_name
+from medssl_bench.record import Record
 from medssl_bench.records.conflicts import Conflict, read_conflicts
 from medssl_bench.records.curves import read_curves
 from medssl_bench.store import Store
@@ -87,13 +89,17 @@ def numbers_of(histories: pd.DataFrame, prefix: str) -> list[str]:
     ]
 
 
-def read_slices(folders: Mapping[str, Path]) -> list[Slice]:
-    """Find the pictures of each cell in its record's folder, ``slices/<case>.png``."""
-    return [
-        Slice(key, path.stem, path)
-        for key, folder in folders.items()
-        for path in sorted((folder / "slices").glob("*.png"))
-    ]
+def read_slices(records: Iterable[Record], folders: Mapping[str, Path]) -> list[Slice]:
+    """Find the pictures of each cell in its record's folder; the split says whose they are.
+
+    Records from before names were made safe have ``slices/<case>.png``.
+    """
+    found = []
+    for record in records:
+        cases = {file_name(case, ".png"): case for case in record.split.test}
+        for path in sorted((folders[record.key] / "slices").glob("*.png")):
+            found.append(Slice(record.key, cases.get(path.name, path.stem), path))
+    return found
 
 
 def read_results(root: Path) -> tuple[Results, list[str]]:
@@ -128,7 +134,7 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         pretraining_hours={
             key: float(info["cost"]["wall_hours"]) for key, info in known.items() if "cost" in info
         },
-        slices=read_slices(folders),
+        slices=read_slices(records, folders),
         paths={
             key: (folder.relative_to(root) / "record.json").as_posix()
             for key, folder in folders.items()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from medssl_bench.analysis.studies.groups import group_tables
 from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section, digits_of
 from medssl_bench.analysis.tables import BASELINE, shots_order
 from medssl_bench.digest import digest
+from medssl_bench.keys import common_words
 
 Crossed = NDArray[np.float64]
 
@@ -155,12 +157,23 @@ def _key(identity: Mapping[str, str], tuning: Mapping[str, str]) -> tuple[str, .
 
 
 def _tuning(results: Results) -> dict[str, str]:
-    """Return for each protocol, which holds a task, the digest of its other settings."""
+    """Return for each protocol, which holds a task, the digest of all else that decides results.
+
+    The task's own are its data, classes, spacing, intensities and, where fine-tuning sets none, its
+    crop; so is what a method with a training of its own ``planned`` for the data.
+    """
+    return {record["cell"]["protocol"]: digest(_words(record)) for record in results.records}
+
+
+def _words(record: Mapping[str, Any]) -> dict[str, Any]:
+    own = record["settings"].get("own_training")
+    if own is not None:
+        chosen = {name: value for name, value in own.items() if name != "planned"}
+        own = [chosen, record["versions"].get("method")]
     return {
-        record["cell"]["protocol"]: digest(
-            {name: record["settings"].get(name) for name in ("finetune", "select", "precision")}
-        )
-        for record in results.records
+        **common_words(record["settings"]),
+        "metrics": record["definitions"],
+        "own_training": own,
     }
 
 

@@ -1,45 +1,35 @@
 """Finding the same scan in two sets of fingerprints, fast where the sets are large.
 
-Landmarks that look alike are looked up by the signs of random projections (locality-sensitive
-hashing; Charikar, STOC 2002), so that a corpus streams past an index of the test cases in memory
-that does not grow with it. Projected are whitened principal components, for as they are, most
-landmarks look somewhat alike: bright or dark in the middle. Alike is not enough: the landmarks of
-one scan agree besides on how the two arrays lie to each other. Counted are those that agree on one
-turn and one shift. Where few agree, the voxels themselves decide (:func:`correlation`).
+A corpus streams past an index of the test cases, in memory that does not grow with it. That
+landmarks look alike (:mod:`~medssl_bench.audit.candidates`) is not enough: those of one scan agree
+besides on how the two arrays lie to each other. Counted are those that agree on one turn and one
+shift. Where few agree, the voxels themselves decide (:func:`correlation`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medssl_bench.audit.fingerprint import (
-    GRIDS_MM,
-    TERMS,
-    Fingerprint,
-    Look,
-    grids_of,
-    joined,
-)
+from medssl_bench.audit.candidates import AGREE_VOXELS, FEW, TURNS, Candidates, numbers_of
+from medssl_bench.audit.fingerprint import GRIDS_MM, Fingerprint, Look, grids_of, joined
 from medssl_bench.data.volume import Volume
 
-ALIKE = 0.9
-"""Least correlation of two descriptors."""
-AGREE_VOXELS = 1.0
-"""Farthest two shifts lie apart that are the same, in voxels of the grid."""
 CERTAIN = 20
 """Landmarks that agree from which on two volumes show the same, whatever their contrast."""
-MANY, FEW, SHARE = 8, 5, 0.25
+MANY, SHARE = 8, 0.25
 """Worth comparing voxels: ``MANY`` agree, or ``FEW`` and this share of the landmarks alike."""
 CORRELATED = 0.7
 """Correlation of the voxels from which on two volumes in which few landmarks agree are one scan."""
 LEAST_VOXELS = 500
 """Voxels of the overlap below which a correlation says nothing."""
-TABLES, BITS, COMPONENTS = 6, 22, 16
+CELLS = 2**20
+"""More than any volume has along an axis."""
 BLOCK = 16
 """Volumes of the corpus looked up at a time."""
 
@@ -72,38 +62,22 @@ class Index:
 
     def __init__(self, tests: Sequence[Fingerprint]) -> None:
         """Hash every landmark of the test volumes."""
-        self.counts = np.array([len(test) for test in tests], dtype=np.int64)
-        self.spots = [_apart(test, np.arange(len(test))) for test in tests]
-        self.owner = np.repeat(np.arange(len(tests)), self.counts)
         self.all = joined(tests)
-        self.descriptors = self.all.descriptors.astype(np.float32)
-        self.middle, whitening = _whitening(self.all.descriptors)
-        projections = np.random.default_rng(0).standard_normal((TABLES, COMPONENTS, BITS))
-        self.projections = (whitening @ projections).astype(np.float32)
-        self.tables = []
-        for codes in self._codes(self.all):
-            order = np.argsort(codes, kind="stable")
-            self.tables.append((codes[order], order))
+        self.spots = [_apart(test, np.arange(len(test))) for test in tests]
+        self.candidates = Candidates(self.all, _owners(tests))
 
     def matches(self, others: Iterable[Fingerprint]) -> Iterator[Match]:
         """Yield every pair of a test volume and another that may show the same."""
-        block: list[Fingerprint] = []
         start = 0
-        for other in others:
-            block.append(other)
-            if len(block) == BLOCK:
-                yield from self._compare(block, start)
-                start += len(block)
-                block = []
-        if block:
+        others = iter(others)
+        while block := [*islice(others, BLOCK)]:
             yield from self._compare(block, start)
+            start += len(block)
 
     def _compare(self, block: Sequence[Fingerprint], start: int) -> Iterator[Match]:
-        others = joined(block)
-        counts = np.array([len(other) for other in block], dtype=np.int64)
-        owner = np.repeat(np.arange(len(block)), counts)
-        ours, theirs = self._alike(others)
-        pair = owner[theirs] * len(self.counts) + self.owner[ours]
+        others, owner = joined(block), _owners(block)
+        ours, theirs = self.candidates.alike(others, owner)
+        pair = owner[theirs] * len(self.spots) + self.candidates.owner[ours]
         order = np.argsort(pair, kind="stable")
         ours, theirs, pair = ours[order], theirs[order], pair[order]
         pairs, begins, sizes = np.unique(pair, return_index=True, return_counts=True)
@@ -114,42 +88,14 @@ class Index:
             agreed, turn, shift = _agreeing(self.all, ours[here], others, theirs[here])
             alike = _spots(self.all, ours[here], others, theirs[here])
             if agreed >= MANY or (agreed >= FEW and agreed >= SHARE * alike):
-                other, test = divmod(int(number), len(self.counts))
-                fewer = min(self.spots[test], _apart(block[other], np.arange(counts[other])))
+                other, test = divmod(int(number), len(self.spots))
+                fewer = min(self.spots[test], _apart(block[other], np.arange(len(block[other]))))
                 yield Match(test, start + other, agreed, fewer, turn, shift)
 
-    def _codes(self, fingerprint: Fingerprint) -> NDArray[np.int64]:
-        """Return ``(TABLES, N)``: the signs of a descriptor's projections and its grid."""
-        bits = np.matmul(fingerprint.descriptors - self.middle, self.projections) > 0
-        weights = 1 << np.arange(BITS, dtype=np.int64)
-        codes: NDArray[np.int64] = bits @ weights + (fingerprint.grids.astype(np.int64) << BITS)
-        return codes
 
-    def _alike(self, others: Fingerprint) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return pairs of landmarks, ours and theirs, whose descriptors correlate enough."""
-        descriptors = others.descriptors.astype(np.float32)
-        found = []
-        for (known, order), codes in zip(self.tables, self._codes(others), strict=True):
-            first = np.searchsorted(known, codes, "left")
-            count = np.searchsorted(known, codes, "right") - first
-            theirs = np.repeat(np.arange(len(codes)), count)
-            within = np.arange(len(theirs)) - np.repeat(np.cumsum(count) - count, count)
-            ours = order[np.repeat(first, count) + within]
-            dot = np.einsum("nk,nk->n", self.descriptors[ours], descriptors[theirs])
-            alike = dot > ALIKE * 127**2
-            found.append(theirs[alike] * len(self.owner) + ours[alike])
-        theirs, ours = np.divmod(np.unique(np.concatenate(found)), max(1, len(self.owner)))
-        return ours, theirs
-
-
-def _whitening(descriptors: NDArray[np.int8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the middle ``(TERMS,)`` and the way to ``COMPONENTS`` of equal variance."""
-    values = descriptors.astype(np.float64)
-    middle = values.mean(0) if len(values) else np.zeros(TERMS)
-    size, axes = np.linalg.eigh((values - middle).T @ (values - middle) / max(1, len(values)))
-    size, axes = size[::-1][:COMPONENTS], axes[:, ::-1][:, :COMPONENTS]
-    whitening = axes / np.sqrt(np.maximum(size, max(1e-3 * size[0], 1e-9)))
-    return middle.astype(np.float32), whitening.astype(np.float32)
+def _owners(volumes: Sequence[Fingerprint]) -> NDArray[np.int64]:
+    """Return for the landmarks of all volumes, one after another, to which each belongs."""
+    return np.repeat(np.arange(len(volumes)), [len(volume) for volume in volumes])
 
 
 def _agreeing(
@@ -166,16 +112,27 @@ def _agreeing(
     turn = np.einsum("nki,nkj->nij", a, b)  # from their axes to ours
     shift = one.places[ours] - np.einsum("nij,nj->ni", turn, other.places[theirs])
     near = AGREE_VOXELS * np.array(GRIDS_MM)[one.grids[ours]]
+    numbers = numbers_of(turn)
     best = 0, np.eye(3, dtype=np.int64), np.zeros(3)
-    for code in np.unique(turn.reshape(-1, 9), axis=0):
-        same = (turn.reshape(-1, 9) == code).all(1)
-        apart = np.abs(shift[same][:, None] - shift[same]).max(-1)
-        agreeing = apart < np.minimum(near[same][:, None], near[same])
+    for number, count in zip(*np.unique(numbers, return_counts=True), strict=True):
+        if count <= best[0]:
+            continue
+        same = numbers == number
+        agreeing = _near(shift[same], near[same])
         for row in agreeing[np.argsort(-agreeing.sum(1))[:3]]:
             pairs = _spots(one, ours[same][row], other, theirs[same][row])
             if pairs > best[0]:
-                best = pairs, code.reshape(3, 3), np.median(shift[same][row], axis=0)
+                best = pairs, TURNS[number], np.median(shift[same][row], axis=0)
     return best
+
+
+def _near(shift: NDArray[np.float64], near: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return ``(N, N)``: which shifts ``(N, 3)`` differ by less than both may, along each axis."""
+    least = np.minimum(near[:, None], near)
+    agreeing = np.ones(least.shape, dtype=bool)
+    for axis in shift.T:
+        agreeing &= np.abs(axis[:, None] - axis) < least
+    return agreeing
 
 
 def _spots(
@@ -186,9 +143,10 @@ def _spots(
 
 
 def _apart(fingerprint: Fingerprint, chosen: NDArray[np.int64]) -> int:
-    grids = fingerprint.grids[chosen]
+    grids = fingerprint.grids[chosen].astype(np.int64)
     cells = np.floor(fingerprint.places[chosen] / (2 * np.array(GRIDS_MM)[grids][:, None]))
-    return len(np.unique(np.column_stack([grids, cells]), axis=0))
+    x, y, z = cells.astype(np.int64).T % CELLS
+    return len(np.unique(((grids * CELLS + x) * CELLS + y) * CELLS + z))
 
 
 def correlation(test: Volume, other: Volume, match: Match) -> float | None:

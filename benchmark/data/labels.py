@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from medssl_bench.errors import DataError
 
+UNDEFINED = -1
+"""What ``remap`` makes of a raw id that would pass for another's but that the dataset lacks."""
+
 ROUNDING = 1e-3
 """How far a stored float may lie from the id it means."""
 
@@ -27,7 +30,7 @@ def class_ids(
 
     Args:
         array: ``(X, Y, Z)`` of any number type.
-        remap: Raw id to the id it means here; ids not named stay.
+        remap: Raw id to the id it means here, or ``UNDEFINED``; ids not named stay.
         classes: Known ids after ``remap``; None admits 0 to 255.
 
     Raises:
@@ -60,8 +63,10 @@ def _meanings(
     unknown = [value for value, to in meaning.items() if to not in known]
     if unknown:
         shown = ", ".join(str(value) for value in unknown[:20])
+        named = {value: value for value in known} | dict(remap or {})
+        raw = {value for value, to in named.items() if to in known}
         raise DataError(
-            f"label ids {shown} are unknown here (known: {_span(known)});"
+            f"label ids {shown} are unknown here (known: {_span(raw)});"
             " name them in the task's classes or remap"
         )
     return meaning

@@ -109,7 +109,7 @@ def evaluate(
                 kept[file_name(case.id)] = pool.submit(prediction, native, case)
             pending.append(pool.submit(_rows, case, task, settings, native, working))
             if number < example_slices:
-                slices[f"{case.id}.png"] = overlay(
+                slices[file_name(case.id, ".png")] = overlay(
                     np.asarray(case.image()[0]), np.asarray(case.label()), working, case.spacing
                 )
             while len(pending) > 2:
@@ -150,7 +150,7 @@ def evaluate_label_maps(
         if keep_predictions:
             kept[file_name(case.id)] = prediction(labels, case)
         if number < example_slices:
-            slices[f"{case.id}.png"] = overlay(
+            slices[file_name(case.id, ".png")] = overlay(
                 np.asarray(case.image()[0]), np.asarray(case.label()), working, case.spacing
             )
         emit(Event(title, number + 1, len(tests), "evaluating"))
