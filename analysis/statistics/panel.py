@@ -280,7 +280,7 @@ def _tables(means: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
     )
     identities = [tuple(map(str, words)) for words in means[IDENTITY].iloc[first].to_numpy()]
     return [
-        (dict(zip(IDENTITY, words, strict=True)), wide.xs(code, level="_code").sort_index())
+        (dict(zip(IDENTITY, words, strict=True)), wide.loc[[code]].droplevel("_code").sort_index())
         for words, code in sorted(zip(identities, range(len(identities)), strict=True))
     ]
 
