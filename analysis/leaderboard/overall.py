@@ -41,8 +41,8 @@ class Place:
 
     @property
     def complete(self) -> bool:
-        """Whether it was ranked on every board; only then its mean rank is comparable."""
-        return self.boards == self.of
+        """Whether it was ranked, which takes every board: fewer ranks have another mean."""
+        return np.isfinite(self.mean)
 
 
 def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int = 0) -> list[Place]:
@@ -66,6 +66,7 @@ def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int 
             order = [_across(one) for one in panel.identities]
             chosen = [order.index(key) for key in complete]
             if len(chosen) < 2:
+                complete = []
                 break
             values = panel.values[chosen]
             ranks.append(ranks_of(panel.means[None, chosen])[0])
@@ -85,7 +86,7 @@ def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int 
         found += [
             Place(dict(zip(ACROSS, key, strict=True)), np.nan, np.nan, np.nan, 0, count, len(group))
             for key, count in keys.items()
-            if count < len(group)
+            if key not in complete
         ]
     return sorted(found, key=lambda one: (not one.complete, one.mean, one.identity["method"]))
 
@@ -101,7 +102,11 @@ def overall_table(found: Sequence[Place], marks: Mapping[str, Mark]) -> Table | 
     labels = row_labels([{**dict.fromkeys(IDENTITY, ""), **one.identity} for one in found])
     rows = []
     for label, one in zip(labels, found, strict=True):
-        lacking = Value(missing=f"not ranked: it has only {one.boards} of {one.of} boards")
+        lacking = Value(
+            missing="not ranked: no two methods have every board"
+            if one.boards == one.of
+            else f"not ranked: it has only {one.boards} of {one.of} boards"
+        )
         interval = f"{number(one.low, 2)}\u2013{number(one.high, 2)}"
         cells = [
             Value(number(one.mean, 2), one.mean) if one.complete else lacking,

@@ -53,14 +53,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page; ``zero`` is where the drawn intervals have their zero, as a share."""
+    """A table of the page; ``zero`` is where drawn intervals have their zero, as a share, if at all."""
 
     id: str
     caption: str
     columns: Sequence[str]
     rows: Sequence[Row]
     sorted_by: int | None = None
-    zero: float = 0.5
+    zero: float | None = None
     hints: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     """Column to the group that is shown or hidden with it."""

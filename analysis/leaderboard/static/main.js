@@ -42,5 +42,8 @@ controls.hidden = false;
 document.querySelectorAll("table.sortable").forEach(prepareTable);
 state = readAddress();
 showState();
-window.scrollTo(0, 0);
+// A view's name in the address makes the browser scroll to it once all is loaded.
+window.addEventListener("load", () => {
+  setTimeout(() => window.scrollTo({ top: 0, behavior: "instant" }));
+});
 document.body.dataset.ready = "yes";
