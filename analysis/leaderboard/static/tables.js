@@ -164,7 +164,9 @@ const LATEX = {
 };
 
 function asLatex(shown) {
-  const safe = (text) => Array.from(text.replace(/\s+/g, " "), (letter) => (Object.hasOwn(LATEX, letter) ? LATEX[letter] : letter)).join("");
+  // Two hyphens would be set as a dash.
+  const safe = (text) => Array.from(text.replace(/\s+/g, " "), (letter) => (Object.hasOwn(LATEX, letter) ? LATEX[letter] : letter))
+    .map((letter, place, all) => (letter === "-" && all[place + 1] === "-" ? "-{}" : letter)).join("");
   const line = (texts) => `${texts.join(" & ")} \\\\`;
   return [
     "% needs \\usepackage{booktabs}",

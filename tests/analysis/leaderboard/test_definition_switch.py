@@ -145,10 +145,16 @@ def test_moves_beside_ranks_are_their_differences(report: Made, switched: Any) -
 
 def test_switching_back_restores_the_page(switched: Any) -> None:
     main = switched(*DEFAULT).locator("main")
-    seen, whole = main.inner_text(), main.evaluate("main => main.textContent")
+    seen, whole = main.inner_text(), words(main)
     for definition in DEFINITIONS[1:]:
         switched(*definition)
         assert main.inner_text() != seen
     switched(*DEFAULT)
     assert main.inner_text() == seen
-    assert main.evaluate("main => main.textContent") == whole
+    assert words(main) == whole
+
+
+def words(main: Any) -> list[str]:
+    """Return what stands in every view, hidden or not, in its order."""
+    text: str = main.evaluate("main => main.textContent")
+    return text.split()

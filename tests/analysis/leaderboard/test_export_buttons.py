@@ -118,7 +118,7 @@ SIGNS = {
     r"\textbackslash{}": "\\", r"\textasciitilde{}": "~", r"\textasciicircum{}": "^",
     r"\textless{}": "<", r"\textgreater{}": ">", r"\textbar{}": "|", "(!)": "\u26a0",
     "{[}": "[", "{*}": "*", "$-$": "\u2212", r"$\pm$": "\u00b1", r"$\times$": "\u00d7",
-    "---": "\u2014", "--": "\u2013", r"\&": "&", r"\%": "%", r"\$": "$", r"\#": "#",
+    "-{}": "-", "---": "\u2014", "--": "\u2013", r"\&": "&", r"\%": "%", r"\$": "$", r"\#": "#",
     r"\_": "_", r"\{": "{", r"\}": "}",
 }  # fmt: skip
 SIGN = re.compile("|".join(map(re.escape, sorted(SIGNS, key=len, reverse=True))))
