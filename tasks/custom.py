@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medssl_bench.data.faulty import FaultySource, closed_cases
+from medssl_bench.data.labels import UNDEFINED
 from medssl_bench.data.volume import Source
 from medssl_bench.errors import DataError, did_you_mean
 from medssl_bench.task import Case, Intensity, Preprocessing, Task, Triple
@@ -92,7 +93,8 @@ class TaskFile(BaseModel):
             raise ValueError("classes: two have the same name")
         if self.loss is not None and LOSSES[self.loss] != self.kind:
             raise ValueError(f"loss: {self.loss} is that of kind {LOSSES[self.loss]}")
-        unknown = [new for new in self.remap.values() if new and new not in self.classes]
+        named = {0, UNDEFINED, *self.classes}
+        unknown = [new for new in self.remap.values() if new not in named]
         if unknown:
             raise ValueError(f"remap: {unknown[0]} is no class")
         for name, parts in self.regions.items():

@@ -151,7 +151,8 @@ class Candidates:
 def _crowded(groups: NDArray[np.int32], shift: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Tell which shifts (cells) share a group and a cell with ``FEW - 1`` others.
 
-    Some that do not are told as well, for what is counted are hashes.
+    Some that do not are told as well, for what is counted are hashes, and a pair found in several
+    tables counts in each.
     """
     keys = np.floor(shift).astype(np.int32).view(np.uint32)
     keys += groups.view(np.uint32) * np.uint32(0x85EBCA6B)

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 
 from medssl_bench.analysis.leaderboard.page import build_report
+from medssl_bench.analysis.leaderboard.results import read_slices
 from medssl_bench.analysis.tables import leaderboard
 from medssl_bench.errors import BenchError
+from medssl_bench.label_maps import file_name
 from medssl_bench.record import Cell
 from medssl_bench.store import Store
 
@@ -217,3 +219,20 @@ def test_nothing_to_report(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="no finished cell"):
         build_report(tmp_path / "empty", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_pictures_case_is_told_by_the_records_split(tmp_path: Path) -> None:
+    """By the safe name of its file, and by the plain one of older records."""
+    store = Store(tmp_path)
+    record = make_record("scratch", "phantom_ct", "5", 0)
+    odd = ("../../scan 1", "patient/2", "case 3", "case_4")
+    record = record.model_copy(update={"split": record.split.model_copy(update={"test": odd})})
+    names = [*(file_name(case, ".png") for case in odd[:2]), "case 3.png", "case_4.png"]
+    assert not any("/" in name for name in names)
+    cases = make_cases("scratch", "phantom_ct", "5", 0)
+    pictures = {f"slices/{name}": b"picture" for name in names}
+    store.write(record, cases, make_history(1.0), pictures)
+    found = read_slices([record], {record.key: store.folder(record.cell)})
+    assert {picture.case: picture.path.name for picture in found} == dict(
+        zip(odd, names, strict=True)
+    )

@@ -1,8 +1,10 @@
 """Every analysis answers from records alone, writes what it shows, and says what it cannot know."""
 
+import copy
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -146,6 +148,51 @@ def test_the_modality_gap_and_its_interaction(results):
     assert row["mean"] == pytest.approx(row["ct"] - row["mri"])
     assert row["interaction"] == pytest.approx(row["mean"] - base["mean"])
     assert math.isnan(base["p_interaction"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "paired"),
+    [
+        ({"finetune": {"steps": 100, "validation_every": 50}, "select": "last"}, True),
+        ({"evaluate": {"overlap": 0.5, "batch": 2}, "select": "last"}, True),
+        ({"task": {"preprocessing": {"spacing": [2.0, 2.0, 2.0]}, "crop": [64, 64, 64]}}, True),
+        ({"finetune": {"steps": 200}, "select": "last"}, False),
+        ({"finetune": {"steps": 100, "crop": [64, 64, 64]}, "select": "last"}, False),
+        ({"evaluate": {"overlap": 0.25}, "select": "last"}, False),
+        ({"select": "validation"}, False),
+        ({"precision": "bf16-mixed"}, False),
+        ({"own_training": {"epochs": 5, "planned": {"spacing": [1, 1, 1]}}}, False),
+    ],
+)
+def test_the_modality_gap_is_between_runs_that_differ_in_the_task_alone(results, settings, paired):
+    common = {
+        "finetune": {"steps": 100, "validation_every": 100},
+        "evaluate": {"overlap": 0.5, "batch": 4},
+        "select": "last",
+    }
+    changed = [copy.deepcopy(record) for record in results.records]
+    for record in changed:
+        record["settings"] = {**common, **record["settings"]}
+        if record["cell"]["task"] == "phantom_mri":
+            task = {**record["settings"]["task"], **settings.get("task", {})}
+            record["settings"] |= {**settings, "task": task}
+    outcome = ask(replace(results, records=changed), "modality-gap", shots="5")
+    assert outcome.table.empty != paired
+    assert ("no CT task and MRI task" in outcome.text) != paired
+
+
+def test_the_modality_gap_is_between_the_same_metrics_and_trainings_of_their_own(results):
+    changed = [copy.deepcopy(record) for record in results.records]
+    for record in changed:
+        mri = record["cell"]["task"] == "phantom_mri"
+        planned = {"spacing": [2.0, 2.0, 2.0] if mri else [1.0, 1.0, 1.0]}
+        record["settings"]["own_training"] = {"epochs": 5, "planned": planned}
+    own = replace(results, records=changed)
+    assert not ask(own, "modality-gap", shots="5").table.empty
+    for record in changed:
+        if record["cell"]["task"] == "phantom_mri":
+            record["definitions"] = {"dice": "dice/2: another"}
+    assert ask(own, "modality-gap", shots="5").table.empty
 
 
 def test_convergence_by_hand():

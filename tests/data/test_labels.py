@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medssl_bench.data.labels import class_ids, ids_present
+from medssl_bench.data.labels import UNDEFINED, class_ids, ids_present
 from medssl_bench.errors import DataError
 
 
@@ -9,6 +9,13 @@ def test_floats_close_to_whole_numbers_and_remap():
     array = np.array([0, 0.9999, 14.0001, 15, 2], np.float32).reshape(5, 1, 1)
     result = class_ids(array, {14: 0, 15: 0, 2: 3}, [1, 3])
     assert result.ravel().tolist() == [0, 1, 0, 0, 3] and result.dtype == np.uint8
+
+
+def test_an_id_that_the_dataset_lacks_is_refused_though_its_class_exists():
+    array = np.array([0, 1, 2, 4], np.int32).reshape(4, 1, 1)
+    assert class_ids(array, {4: 3, 3: UNDEFINED}, [1, 2, 3]).ravel().tolist() == [0, 1, 2, 3]
+    with pytest.raises(DataError, match=r"label ids 3 are unknown here \(known: 0, 1, 2, 4\)"):
+        class_ids(np.minimum(array, 3), {4: 3, 3: UNDEFINED}, [1, 2, 3])
 
 
 def test_ids_may_exchange_places():

@@ -227,13 +227,14 @@ def test_it_trains_goes_on_predicts_and_is_recorded(tmp_path, monkeypatch):
     assert record.metrics["both"]["dice_n"] == 2
     told = record.settings["own_training"]
     assert told["epochs"] == 2 and told["fold"] == "all" and told["configuration"] == "3d_fullres"
-    assert told["normalization"] == ["ZScoreNormalization"]
-    assert re.fullmatch("[0-9a-f]{64}", told["plans_digest"])
-    assert sorted(told["spacing"]) == pytest.approx([1.2, 1.5, 2.0])
+    planned_by_itself = told["planned"]
+    assert planned_by_itself["normalization"] == ["ZScoreNormalization"]
+    assert re.fullmatch("[0-9a-f]{64}", planned_by_itself["plans_digest"])
+    assert sorted(planned_by_itself["spacing"]) == pytest.approx([1.2, 1.5, 2.0])
     assert "finetune" not in record.settings and "pretrain" not in record.settings
     assert record.libraries["nnunetv2"] == told["nnunetv2"]
     assert record.resumed == 1
-    assert record.cost.steps == 2 and record.cost.crops == 2 * told["batch_size"]
+    assert record.cost.steps == 2 and record.cost.crops == 2 * planned_by_itself["batch_size"]
     assert record.machine.precision == "32-true"
     assert not list((root / "work").glob("cell-*"))
     history = Store(root, read_only=True).histories()

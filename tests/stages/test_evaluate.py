@@ -1,5 +1,7 @@
 """Evaluation in original space, with networks whose answer is known."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -71,6 +73,12 @@ def test_a_network_that_knows_the_answer_scores_high_in_original_space(prepared:
     )
     assert rows.loc["ball", "diagonal_mm"] == pytest.approx(np.hypot(np.hypot(40, 44), 60))
     assert rows.loc["ball", "dice_working"] > 0.95
+
+
+def test_a_picture_stays_in_its_folder_whatever_the_case_is_called(prepared: Prepared) -> None:
+    (name,) = run(Oracle(), replace(prepared, id="../../s1/a b")).slices
+    assert re.fullmatch(r"[\w-][\w.-]*~[0-9a-f]{12}\.png", name)
+    assert [*run(Oracle(), prepared).slices] == ["case.png"]
 
 
 def test_a_network_that_sees_nothing_misses_every_target(prepared: Prepared) -> None:

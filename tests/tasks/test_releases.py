@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from nibabel.orientations import aff2axcodes
 
+from medssl_bench.data.cache import VolumeCache
 from medssl_bench.data.hdf5 import Hdf5Source
 from medssl_bench.data.labels import class_ids
 from medssl_bench.data.orientation import to_ras
@@ -15,9 +19,11 @@ from medssl_bench.data.regrid import on_grid
 from medssl_bench.data.synthetic import SHAPE, SPACING, draw, stored_affine, synthesise
 from medssl_bench.draws import check_split
 from medssl_bench.errors import BenchError, DataError
+from medssl_bench.preparation import prepare_case
 from medssl_bench.tasks import TASKS, load_task
 from medssl_bench.tasks.kits import CASES
 from medssl_bench.tasks.release import Release
+from medssl_bench.verification import verify
 
 RELEASES = [
     name
@@ -168,9 +174,35 @@ def test_cases_that_no_list_names_neither_train_nor_are_tested(faults, tmp_path:
     ]
 
 
-def test_a_case_without_a_number_has_no_side(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="'vs_gk_extra' has no number"):
-        release("vs").split.pools({"vs_gk_extra": "vs_gk_extra"})
+def test_a_case_without_a_number_is_at_fault_alone(faults, tmp_path: Path) -> None:
+    task = release("vs")
+    files = synthesise(task, tmp_path)
+    before = {case.id: case.pool for case in task.cases(tmp_path)}
+    shutil.copytree(files[0].parent, tmp_path / "vs_gk_extra")
+    after = {case.id: case.pool for case in task.cases(tmp_path)}
+    assert {**after, **before} == after and after.keys() - before.keys() == {"vs_gk_extra"}
+    (told,) = faults(task, tmp_path)
+    assert told.startswith(f"vs_gk_extra: {tmp_path / 'vs_gk_extra'}")
+    assert "'vs_gk_extra' has no number, by which train and test are told; rename it" in told
+
+
+def test_an_id_that_the_release_lacks_is_found_and_not_trained_on(tmp_path: Path) -> None:
+    """UPENN-GBM has 4 for enhancing tumour, which is class 3 here, and no 3."""
+    task = release("upenn_gbm")
+    file = next(one for one in synthesise(task, tmp_path) if "segm" in one.name)
+    assert verify(task, {"": tmp_path}, lambda _: None)[1] == []
+    image = nibabel.load(file)
+    label = np.asarray(image.dataobj)
+    assert {*np.unique(label)} == {0, 1, 2, 4}
+    nibabel.save(nibabel.Nifti1Image(np.minimum(label, 3), image.affine), file)
+    stock, findings = verify(task, {"": tmp_path}, lambda _: None)
+    told = "label ids 3 are unknown here (known: 0, 1, 2, 4)"
+    assert [(one.level, one.file, one.message.partition(";")[0]) for one in findings] == [
+        ("error", str(file), told)
+    ]
+    (case,) = (case for case in stock.cases if case.id == findings[0].case)
+    with pytest.raises(DataError, match=re.escape(told)):
+        prepare_case(VolumeCache(tmp_path / "cache"), task, case)
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
