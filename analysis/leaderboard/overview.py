@@ -49,8 +49,8 @@ COLUMNS = [
 ]
 HINTS = {
     "Dice": "mean over test cases, seeds and draws, with its 95 % interval over draws and cases",
-    "Rank": "by the mean, among rows of one backbone, profile and protocol, and the ranks that adjusted"
-    " tests of all pairs do not rule out",
+    "Rank": "by the mean, among rows of one backbone, profile and protocol, and the ranks that"
+    " adjusted tests of all pairs do not rule out",
     "Tier": "a tier starts at a method that is shown worse than the first of the tier before",
     "Gain over scratch": "paired Dice difference with its 95 % interval over draws and test cases",
     "HD95 (mm)": "95th percentile Hausdorff distance; a missed target counts as the image diagonal",

@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page; ``zero`` is where drawn intervals have their zero, as a share, if at all."""
+    """A table of the page; ``zero`` is where drawn intervals have their zero, as a share."""
 
     id: str
     caption: str
