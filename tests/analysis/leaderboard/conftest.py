@@ -239,7 +239,8 @@ def visit(chromium: Any) -> Iterator[Visit]:
         context.close()
     strange = [
         url for url in watch.requests
-        if not url.startswith(("data:", "blob:file:")) and not any(url.startswith(one) for one in folders)
+        if not url.startswith(("data:", "blob:file:"))
+        and not any(url.startswith(one) for one in folders)
     ]  # fmt: skip
     assert strange == []
     assert watch.complaints == []

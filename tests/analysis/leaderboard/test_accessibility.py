@@ -67,7 +67,8 @@ FOCUSED = """() => {
   const style = getComputedStyle(one);
   const box = one.getBoundingClientRect();
   return {
-    what: `${one.tagName} ${one.name || one.hash || one.id || one.closest("th")?.textContent || one.textContent}`,
+    what: one.tagName + " " + `${one.name || one.hash || one.id ||
+      one.closest("th")?.textContent || one.textContent}`,
     seen: box.width > 0 && box.height > 0,
     outline: parseFloat(style.outlineWidth) > 0 && style.outlineStyle !== "none",
   };
