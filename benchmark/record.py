@@ -78,7 +78,7 @@ class Cell(Part):
     def slug(self) -> str:
         """A folder name that can be read: method, shots, draw, seed, and the key's start."""
         return (
-            f"{folder_name(self.method)}_shots-{folder_name(self.shots)}_draw-{self.draw}"
+            f"{folder_name(self.method)[:80]}_shots-{folder_name(self.shots)}_draw-{self.draw}"
             f"_seed-{self.seed}_{self.key[:12]}"
         )
 

@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 
 from medssl_bench.analysis.leaderboard.page import build_report
-from medssl_bench.digest import digest, seed_from
+from medssl_bench.digest import seed_from
 from medssl_bench.record import Cell, Leaks, Record, Split
 from medssl_bench.store import Store
 
@@ -54,8 +54,12 @@ def record_of(
     split = Split(digest=record.split.digest, train=record.split.train, test=cases)
     cell = Cell(**{**record.cell.model_dump(), "seed": seed})
     return record.model_copy(
-        update={"cell": cell, "key": cell.key, "split": split,
-                "settings": {"task": {"modality": modality}}}
+        update={
+            "cell": cell,
+            "key": cell.key,
+            "split": split,
+            "settings": {"task": {"modality": modality}},
+        }
     )
 
 
@@ -182,7 +186,9 @@ def chromium() -> Iterator[Any]:
     if found is None:
         pytest.skip("chromium is not installed: apt install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=found, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield browser
         browser.close()
 
@@ -233,7 +239,8 @@ def visit(chromium: Any) -> Iterator[Visit]:
         context.close()
     strange = [
         url for url in watch.requests
-        if not url.startswith(("data:", "blob:file:")) and not any(url.startswith(one) for one in folders)
+        if not url.startswith(("data:", "blob:file:"))
+        and not any(url.startswith(one) for one in folders)
     ]  # fmt: skip
     assert strange == []
     assert watch.complaints == []

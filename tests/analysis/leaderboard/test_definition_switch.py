@@ -109,7 +109,9 @@ def test_printed_dice_never_stands_under_another_metric(switched: Any) -> None:
 def test_flips_are_those_of_the_ranks(report: Made, switched: Any) -> None:
     before = standings(report, *DEFAULT)
     counts = []
-    for definition, told in zip(DEFINITIONS[1:], report.page_data()["definitions"][1:], strict=True):
+    for definition, told in zip(
+        DEFINITIONS[1:], report.page_data()["definitions"][1:], strict=True
+    ):
         assert (told["metric"], told["empty"]) == definition
         after = standings(report, *definition)
         flips = turned(before, after)

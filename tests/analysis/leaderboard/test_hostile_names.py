@@ -18,7 +18,8 @@ from .test_views import VIEWS
 
 TASKS = ("__proto__", "</script><script>alert(1)</script>", "]]>'\"`${alert(1)}\\' --><!--")
 METHODS = (
-    "scratch", "constructor", "__proto__", "<img src=x onerror=alert(1)>", "'\"><svg onload=alert(1)>",
+    "scratch", "constructor", "__proto__", "<img src=x onerror=alert(1)>",
+    "'\"><svg onload=alert(1)>",
     "\u202eevil\u202d rtl \u05d0\u05d1", "m" * 200,
 )  # fmt: skip
 CASES = (

@@ -56,13 +56,19 @@ def rows_by_hand(report: Made) -> pd.DataFrame:
     rows["hd95_sd"] = runs.groupby(WHO)["hd95"].std()
     rows["cases"] = cases.reset_index().groupby(WHO)["case"].nunique()
     counts = every.groupby([*WHO, "status"]).size().unstack(fill_value=0)
-    rows["missed"] = counts["pred_empty"].astype(str) + " of " + (
-        counts["ok"] + counts["pred_empty"]
-    ).astype(str)
-    rows["false"] = counts["ref_empty"].astype(str) + " of " + (
-        counts["ref_empty"] + counts["both_empty"]
-    ).astype(str)
-    places = runs.reset_index().groupby(WHO).agg(draws=("draw", "nunique"), seeds=("seed", "nunique"))
+    rows["missed"] = (
+        counts["pred_empty"].astype(str)
+        + " of "
+        + (counts["ok"] + counts["pred_empty"]).astype(str)
+    )
+    rows["false"] = (
+        counts["ref_empty"].astype(str)
+        + " of "
+        + (counts["ref_empty"] + counts["both_empty"]).astype(str)
+    )
+    places = (
+        runs.reset_index().groupby(WHO).agg(draws=("draw", "nunique"), seeds=("seed", "nunique"))
+    )
     rows["runs"] = places["draws"].astype(str) + " \u00d7 " + places["seeds"].astype(str)
     by_draw = cases.groupby([*WHO, "draw", "case"])["dice"].mean()
     rows["gain"] = math.nan
@@ -211,7 +217,9 @@ def test_a_method_that_lacks_a_task_has_no_place_overall(report: Made, visit: Vi
     page = visit(report)
     rows = {str(row[0]).split(" (")[0]: row for row in grid(page.locator("table:has(#overall)"))}
     told = report.table("standings")
-    told = told[(told["metric"] == "dice") & (told["empty_targets"] == "left out") & (told["of"] > 0)]
+    told = told[
+        (told["metric"] == "dice") & (told["empty_targets"] == "left out") & (told["of"] > 0)
+    ]
     boards = told.groupby(["task", "shots"]).ngroups
     assert boards == 4
     complete = {name for name in SKILL if (told["method"] == name).sum() == boards}
@@ -226,7 +234,9 @@ def test_a_method_that_lacks_a_task_has_no_place_overall(report: Made, visit: Vi
             assert rows[name][1:4] == [None, None, None]
     assert list(rows)[:4] == list(ranks.sort_values().index)
     reason = page.locator(f"table:has(#overall) tr:has-text('{LACKS_A_TASK}') td.missing").first
-    assert reason.locator(".unseen").inner_text() == "missing: not ranked: it has only 2 of 4 boards"
+    assert (
+        reason.locator(".unseen").inner_text() == "missing: not ranked: it has only 2 of 4 boards"
+    )
 
 
 def test_nothing_missing_is_a_number(report: Made) -> None:
@@ -235,5 +245,8 @@ def test_nothing_missing_is_a_number(report: Made) -> None:
     assert not {"nan", "NaN", "None", "inf", "undefined", "null"} & set(words)
     for table in (report.table("standings"),):
         unranked = table["of"] == 0
-        assert table.loc[unranked, "rank"].isna().all() and (table.loc[unranked, "unranked"] != "").all()
+        assert (
+            table.loc[unranked, "rank"].isna().all()
+            and (table.loc[unranked, "unranked"] != "").all()
+        )
         assert np.isfinite(table.loc[~unranked, "rank"]).all()
