@@ -11,6 +11,7 @@ from the repository's root:
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import sys
 import tempfile

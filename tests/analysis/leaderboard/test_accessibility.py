@@ -17,7 +17,7 @@ SAMPLE = """() => {
   document.querySelectorAll("section.view:not(.current)").forEach(one => one.remove());
   const view = document.querySelector("section.view");
   view.querySelectorAll("details").forEach(one => { one.open = true; });
-  view.querySelectorAll("figure svg > *").forEach(one => one.remove());
+  view.querySelectorAll("figure svg > :not(title, desc)").forEach(one => one.remove());
   [...view.querySelectorAll(".scroll")].slice(3).forEach(one => one.remove());
   for (const body of view.querySelectorAll("tbody")) {
     [...body.rows].slice(2, -1).forEach(one => one.remove());
