@@ -72,7 +72,10 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
     for needed in (
         "profiles/demo.yaml",
         "py.typed",
-        "analysis/leaderboard/page.html",
+        "analysis/leaderboard/templates/page.html",
+        "analysis/leaderboard/static/main.js",
+        "viewer/page.html",
+        "results/store.json",
         "results/reported/reported_results.csv",
     ):
         assert f"medssl_bench/{needed}" in names

@@ -102,8 +102,9 @@ def test_groups_that_are_not_on_one_grid_are_refused_by_name(tmp_path: Path) -> 
     plain = ASKED.model_copy(update={"grid": None})
     task = Task(name="t", channels=("flair", "dwi"), classes={1: "lesion"}, preprocessing=plain)
     words = [finding.message for finding in check_cases([case], task)]
-    assert any("dwi has shape 20x18x12, flair has 19x17x15" in word for word in words)
-    assert any("`grid: flair`" in word for word in words)
+    (word,) = words
+    assert "dwi has shape 20x18x12" in word and "flair has 19x17x15" in word
+    assert "`grid: flair`" in word
     with pytest.raises(DataError, match=r"dwi.nii.gz: shape \(20, 18, 12\) differs"):
         VolumeCache(tmp_path / "cache").prepare(case, plain, channels=("flair", "dwi"))
     asked = task.model_copy(update={"preprocessing": ASKED})
