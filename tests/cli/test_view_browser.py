@@ -30,12 +30,6 @@ ORANGE = (230, 159, 0)  # the report's first colour
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Any]:
-    with sync_api.sync_playwright() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def address(recorded: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("view") / "view.html"
     chosen = choose(recorded.folder, "t1", load_task(str(recorded.task)), {})

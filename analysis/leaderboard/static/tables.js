@@ -3,6 +3,8 @@
 
 const LABELS = new Intl.Collator("en", { numeric: true });
 
+const places = new WeakMap(); // of each row as it was written, which decides between equal ones
+
 function sortKey(row, column) {
   const cell = row.cells[column];
   if (cell.matches("td.missing")) return null;
@@ -26,8 +28,9 @@ function sortTable(table, column, direction) {
   const rows = Array.from(body.rows, (row) => ({ row, key: sortKey(row, column) }));
   // Missing values stay last whichever way the column is sorted.
   rows.sort((a, b) => {
-    if (a.key === null || b.key === null) return (a.key === null) - (b.key === null);
-    return sign * compareKeys(a.key, b.key);
+    const written = places.get(a.row) - places.get(b.row);
+    if (a.key === null || b.key === null) return (a.key === null) - (b.key === null) || written;
+    return sign * compareKeys(a.key, b.key) || written;
   });
   body.append(...rows.map(({ row }) => row));
   for (const header of table.tHead.rows[0].cells) header.removeAttribute("aria-sort");
@@ -58,6 +61,7 @@ function restoreOrder(table) {
 }
 
 function makeSortable(table) {
+  Array.from(table.tBodies[0].rows).forEach((row, place) => places.set(row, place));
   writtenOrders.set(table, writtenOrder(table));
   Array.from(table.tHead.rows[0].cells).forEach((header, column) => {
     const button = element("button", { type: "button" }, ...header.childNodes);

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.browser
 SIDEWAYS = """() => {
   const width = document.documentElement.clientWidth;
   const wide = [...document.querySelectorAll("main *, nav *, header *, form *")].filter(one =>
-    !one.closest(".scroll > *, svg *, .unseen") && one.getBoundingClientRect().right > width + 1);
+    !one.closest(".scroll > *, nav *, svg *, .unseen") &&
+    one.getBoundingClientRect().right > width + 1);
   return [document.documentElement.scrollWidth - width,
     ...wide.slice(0, 3).map(one => one.outerHTML.slice(0, 120))];
 }"""
