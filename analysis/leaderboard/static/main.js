@@ -23,7 +23,8 @@ document.querySelector("nav").addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link) return;
   event.preventDefault();
-  choose({ view: link.hash.slice(1) }, true);
+  const view = link.hash.slice(1);
+  choose({ view }, view !== state.view);
   window.scrollTo(0, 0);
 });
 

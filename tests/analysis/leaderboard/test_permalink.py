@@ -10,15 +10,16 @@ from .conftest import Made, Visit, board
 from .test_compare_two import choose
 
 pytestmark = pytest.mark.browser
-CONTROLS = """() => [...document.querySelectorAll("select, input")].map(one =>
-  [one.name, one.type === "checkbox" ? one.checked : one.value])"""
+CONTROLS = """() => [...document.querySelectorAll("select, input")]
+  .filter(one => one.offsetParent !== null)
+  .map(one => [one.name, one.type === "checkbox" ? one.checked : one.value])"""
 
 
 def seen(page: Any) -> tuple[str, Any, str]:
     """Return all that a reader sees: the text, the controls, the order of every table."""
     page.wait_for_load_state("networkidle")
     sorts = page.evaluate(
-        "() => [...document.querySelectorAll('[aria-sort]')].map(one => one.textContent"
+        "() => [...document.querySelectorAll('.view.current [aria-sort]')].map(one => one.textContent"
         " + one.getAttribute('aria-sort')).join()"
     )
     return page.locator("main").inner_text(), page.evaluate(CONTROLS), sorts
