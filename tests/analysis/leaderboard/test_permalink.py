@@ -19,8 +19,8 @@ def seen(page: Any) -> tuple[str, Any, str]:
     """Return all that a reader sees: the text, the controls, the order of every table."""
     page.wait_for_load_state("networkidle")
     sorts = page.evaluate(
-        "() => [...document.querySelectorAll('.view.current [aria-sort]')].map(one => one.textContent"
-        " + one.getAttribute('aria-sort')).join()"
+        "() => [...document.querySelectorAll('.view.current [aria-sort]')]"
+        ".map(one => one.textContent + one.getAttribute('aria-sort')).join()"
     )
     return page.locator("main").inner_text(), page.evaluate(CONTROLS), sorts
 
