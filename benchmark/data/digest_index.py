@@ -24,7 +24,7 @@ class DigestIndex:
 
     def use(self, folder: Path) -> None:
         """Keep the index in this folder (the cache's) from now on."""
-        path = folder / NAME
+        path = folder.absolute() / NAME  # a later change of the working folder must not move it
         if path == self._path:
             return
         self._path = path

@@ -4,6 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
+
 from medssl_bench.data.digest_index import NAME, DigestIndex
 
 
@@ -35,3 +37,18 @@ def test_a_line_half_written_is_passed_over(tmp_path: Path) -> None:
     again = DigestIndex()
     again.use(tmp_path)
     assert again.digest(file) == index.digest(file)
+
+
+def test_the_index_stays_where_it_was_when_the_working_folder_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    file = tmp_path / "scan"
+    file.write_bytes(b"one")
+    monkeypatch.chdir(tmp_path / "first")
+    index = DigestIndex()
+    index.use(Path("cache"))
+    monkeypatch.chdir(tmp_path / "second")
+    index.digest(file)
+    assert [*tmp_path.rglob(NAME)] == [tmp_path / "first/cache" / NAME]
