@@ -15,6 +15,7 @@ from torch import Tensor
 
 from medssl_bench.claims import ClaimLost
 from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.interrupt import Interrupted
 from medssl_bench.progress import Emit, Relay
 from medssl_bench.registry import load_plugins
 from medssl_bench.training import Compute
@@ -22,7 +23,7 @@ from medssl_bench.training import Compute
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_TOLD = (BenchError, CaseError, ClaimLost)
+_TOLD = (BenchError, CaseError, ClaimLost, Interrupted)
 """Faults whose message says all; any other travels as a traceback."""
 
 

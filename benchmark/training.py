@@ -56,9 +56,14 @@ class Compute:
     def fabric(self) -> Fabric:
         """Build the Fabric that owns device placement and autocast (one process)."""
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments import LightningEnvironment
 
         self.settle()
-        return Fabric(accelerator=self.device, devices=1, precision=self.precision)
+        # Of a SLURM job's processes, each that asks here works alone.
+        alone = LightningEnvironment()
+        return Fabric(
+            accelerator=self.device, devices=1, precision=self.precision, plugins=[alone]
+        )
 
     def settle(self) -> None:
         """Set what a process that computes needs set."""
