@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medssl_bench.errors import CaseError
+from medssl_bench.errors import DivergedError
 
 POINTS = 500
 
@@ -37,7 +37,7 @@ class History:
         """Take the values of one step; reads them from the device once per point.
 
         Raises:
-            CaseError: A value is NaN or infinite.
+            DivergedError: A value is NaN or infinite.
         """
         self._open.append({name: value.detach() for name, value in values.items()})
         if (step + 1) % self.every == 0 or step + 1 == self.steps:
@@ -50,7 +50,9 @@ class History:
             value = stacked.mean()
             point[name] = float(self._joint(value) if self._joint else value)
             if not math.isfinite(point[name]):
-                raise CaseError(f"{name} became {point[name]} at or just before step {step + 1}")
+                raise DivergedError(
+                    f"{name} became {point[name]} at or just before step {step + 1}"
+                )
         self.points.append(point)
         self._open = []
 
