@@ -17,7 +17,7 @@ from typing import Any
 from medssl_bench.claims import ClaimLost
 from medssl_bench.digest import file_digest
 from medssl_bench.durable import sync_folder, temporary_name
-from medssl_bench.errors import CaseError
+from medssl_bench.errors import CaseError, DamagedError
 
 KEPT = 2
 """Checkpoints in a folder: the newest, and one to fall back to."""
@@ -66,7 +66,7 @@ def load(folder: Path) -> dict[str, Any] | None:
     A damaged one is named in a warning and the one before it is used.
 
     Raises:
-        CaseError: There are checkpoints and all are damaged; starting over must be a decision.
+        DamagedError: There are checkpoints and all are damaged; starting over must be a decision.
     """
     import torch
 
@@ -77,7 +77,9 @@ def load(folder: Path) -> dict[str, Any] | None:
             return state
         warnings.warn(f"{path}: damaged checkpoint, the one before it is used", stacklevel=2)
     if paths:
-        raise CaseError(f"{folder}: every checkpoint is damaged; remove this folder to start over")
+        raise DamagedError(
+            f"{folder}: every checkpoint is damaged; remove this folder to start over"
+        )
     return None
 
 

@@ -16,11 +16,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medssl_bench.errors import BenchError
 from medssl_bench.validation import check_writable, nearest_existing
 from medssl_bench.workspace import FILE, Workspace, load_workspace
+
+if TYPE_CHECKING:
+    from medssl_bench.slurm.site import Site
 
 Level = Literal["ok", "note", "warning", "broken"]
 DISTRIBUTION = "medssl-bench"
@@ -62,8 +65,11 @@ class Check:
         return asdict(self)
 
 
-def examine(results: Path | None = None) -> Iterator[Check]:
-    """Look at everything, in the order of a reader; ``results`` is bench.yaml's by default."""
+def examine(results: Path | None = None, site: Site | None = None) -> Iterator[Check]:
+    """Look at everything, in the order of a reader; ``results`` is bench.yaml's by default.
+
+    With ``site`` also at the cluster, and at what of the site file it would refuse.
+    """
     yield from check_software()
     try:
         yield from check_compute()
@@ -75,6 +81,37 @@ def examine(results: Path | None = None) -> Iterator[Check]:
     root = results or workspace.results
     yield from check_storage(root, workspace.cache or root / "cache")
     yield from check_data(workspace)
+    if site is not None:
+        yield from check_cluster(site)
+
+
+def check_cluster(site: Site) -> Iterator[Check]:
+    """What the cluster is, and every fault of a site file against it."""
+    from medssl_bench.slurm.cluster import ask_cluster, check_site
+
+    try:
+        cluster = ask_cluster()
+    except BenchError as error:
+        yield Check("cluster", "SLURM", "broken", str(error))
+        return
+    facts = {"name": cluster.name, "version": cluster.version, "max_array": cluster.max_array}
+    value = f"{cluster.name}, SLURM {cluster.version}, arrays of at most {cluster.max_array}"
+    yield Check("cluster", "SLURM", "ok", value, facts=facts)
+    value = "sacct answers" if cluster.accounting else "sacct does not answer"
+    advice = "" if cluster.accounting else "how a job ended is read from its own log alone"
+    yield Check("cluster", "accounting", "ok" if cluster.accounting else "note", value, advice)
+    for name, partition in cluster.partitions.items():
+        limit = "no time limit" if partition.minutes is None else f"{partition.minutes} minutes"
+        gres = sorted({part for node in partition.nodes for part in node.gres if ":" in part})
+        words = [f"{len(partition.nodes)} nodes", limit, *gres]
+        words += [word for word, said in (("default", partition.default),) if said]
+        words += [] if partition.up else ["not up"]
+        yield Check("cluster", f"partition {name}", "ok", ", ".join(words))
+    findings = check_site(site, cluster)
+    for finding in findings:
+        yield Check("cluster", f"site {site.name}", "broken", str(finding))
+    if not findings:
+        yield Check("cluster", f"site {site.name}", "ok", "asks for nothing that is not there")
 
 
 def check_software() -> Iterator[Check]:

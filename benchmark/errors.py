@@ -18,6 +18,22 @@ class CaseError(Exception):
     """A fault found while work is under way; it stops only the cells that depend on it."""
 
 
+class DivergedError(CaseError):
+    """A loss or a probability is no longer a finite number."""
+
+
+class FaultyDataError(CaseError):
+    """A case that the work needs cannot be used; its file is named."""
+
+
+class MemoryShortageError(CaseError):
+    """What the work needs does not fit into memory; found before it was tried."""
+
+
+class DamagedError(CaseError):
+    """A file of a results folder is not as it was written."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest known name, or an empty string."""
     spelled = {word.lower(): word for word in known}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medssl_bench.errors import CaseError
+from medssl_bench.errors import DivergedError
 
 POINTS = 500
 
@@ -42,7 +42,7 @@ class History:
         """Take the values of one step; reads them from the device once per point.
 
         Raises:
-            CaseError: A value is NaN or infinite.
+            DivergedError: A value is NaN or infinite.
         """
         self._step = step + 1
         self._open.append({name: value.detach() for name, value in values.items()})
@@ -59,7 +59,7 @@ class History:
         means = {name: float(values.mean()) for name, values in self._gathered.items()}
         for name, value in means.items():
             if not math.isfinite(value):
-                raise CaseError(f"{name} became {value} at or just before step {step}")
+                raise DivergedError(f"{name} became {value} at or just before step {step}")
         return means
 
     def _gather(self) -> None:
@@ -77,7 +77,7 @@ class History:
         """Return what a checkpoint keeps; each process has to call this.
 
         Raises:
-            CaseError: A value is NaN or infinite: the checkpoint before is the last good one.
+            DivergedError: A value is NaN or infinite: the checkpoint before is the last good one.
         """
         self._gather()
         self._means(self._step)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench import interrupt
-from medssl_bench.errors import BenchError, CaseError, DataError
+from medssl_bench.errors import BenchError, DataError, FaultyDataError
 from medssl_bench.progress import Emit, Event
 from medssl_bench.provenance import available_cores
 from medssl_bench.registry import load_plugins
@@ -34,12 +34,12 @@ class PreparedSet:
     faults: Mapping[str, str] = field(default_factory=dict)
 
     def take(self, ids: Sequence[str]) -> list[Prepared]:
-        """Return these cases; raises CaseError with the first fault among them."""
+        """Return these cases; raises FaultyDataError with the first fault among them."""
         for name in ids:
             if name in self.faults:
                 others = sum(1 for other in ids if other in self.faults) - 1
                 more = f" (and {others} more cases)" if others else ""
-                raise CaseError(f"{self.name}: {self.faults[name]}{more}")
+                raise FaultyDataError(f"{self.name}: {self.faults[name]}{more}")
         return [self.cases[name] for name in ids]
 
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import re
 import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
@@ -25,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from medssl_bench import interrupt
 from medssl_bench.claims import Claim, ClaimLost
 from medssl_bench.data.digest_index import INDEX
-from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.failures import ADVICE, FailureClass, forget_failure, note_failure
 from medssl_bench.interrupt import Interrupted, listen, told
 from medssl_bench.networks.memory import keep_freed_memory
 from medssl_bench.peak import start_peak
@@ -55,6 +53,13 @@ class Failure:
 
     unit: str
     reason: str
+    kind: FailureClass | None = None
+    """None where it is not itself at fault: what it needs has failed, or its process ended."""
+
+    def as_json(self) -> dict[str, str | None]:
+        """Describe it as plain data, with what to do."""
+        advice = ADVICE[self.kind] if self.kind else None
+        return {"unit": self.unit, "reason": self.reason, "class": self.kind, "advice": advice}
 
 
 STOPPED = 75
@@ -259,38 +264,22 @@ class Worker:
                 return True
             note = work(claim)
             claim.release(done=True)
-            self._log_of(title).unlink(missing_ok=True)
+            forget_failure(self.store.root, title)
             self.emit(Event(title, note=note, state="done"))
             return True
         except ClaimLost:
             claim.release(done=False)
             return None
-        except Interrupted:
-            claim.release(done=False)
-            raise
-        except (CaseError, BenchError) as error:
-            reason = detail = str(error)
-        except KeyboardInterrupt:
+        except (Interrupted, KeyboardInterrupt):
             claim.release(done=False)
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error} (see {self._log_of(title)})"
-            detail = traceback.format_exc()
-        with suppress(OSError):  # the disk may be full
-            log = self._log_of(title)
-            log.parent.mkdir(exist_ok=True)
-            log.write_text(f"{title}\n{detail.strip()}\n", "utf-8")
+            noted = note_failure(self.store.root, title, error)
         # Without a checkpoint there is nothing to go on from, and nothing unfinished.
         claim.release(done=not any(claim.checkpoint_folder.glob("*")))
+        reason = f"{noted.reason} (see {noted.path})" if noted.trace else noted.reason
         self.emit(Event(title, note=reason, state="failed"))
-        return Failure(title, reason)
-
-    def _log_of(self, title: str) -> Path:
-        """Where the reason of a unit's latest failure is kept until the unit is recorded.
-
-        Named by title: once a faulty file is repaired, the same unit has another key.
-        """
-        return self.store.root / "failures" / f"{re.sub(r'[^A-Za-z0-9.%-]+', '_', title)[:150]}.txt"
+        return Failure(title, reason, noted.kind)
 
     @cached_property
     def _corpus(self) -> PreparedSet:

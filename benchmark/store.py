@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from medssl_bench.digest import weights_digest
 from medssl_bench.durable import create_once, damaged, publish_folder, read_verified, temporary_name
-from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.errors import BenchError, DamagedError
 from medssl_bench.record import Cell, Record, Reuse, folder_name, parse_record, utc_now
 from medssl_bench.tables import cell_columns, check_columns, join, read_table
 
@@ -249,7 +249,7 @@ class Store:
     def read_pretraining(self, key: str) -> tuple[dict[str, Any], Path]:
         """Return a pretraining's info and its weights file.
 
-        Raises BenchError where it is missing, CaseError where the weights are not those whose
+        Raises BenchError where it is missing, DamagedError where the weights are not those whose
         digest was recorded.
         """
         info = self.read_pretraining_info(key)
@@ -267,7 +267,7 @@ class Store:
         return info
 
     def read_weights(self, key: str, info: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
-        """Return the encoder's weights on the CPU; raises CaseError where they are damaged."""
+        """Return the encoder's weights on the CPU; raises DamagedError where they are damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -276,9 +276,9 @@ class Store:
         try:
             state: dict[str, Tensor] = load_file(path)
         except (OSError, SafetensorError) as error:
-            raise CaseError(str(damaged(path.parent, f"{path.name}: {error}"))) from None
+            raise DamagedError(str(damaged(path.parent, f"{path.name}: {error}"))) from None
         if weights_digest(state) != expected:
-            raise CaseError(str(damaged(path.parent, f"{path.name} is not as it was written")))
+            raise DamagedError(str(damaged(path.parent, f"{path.name} is not as it was written")))
         return state
 
     def read_pretraining_history(self, key: str) -> pd.DataFrame:

@@ -75,6 +75,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         "analysis/leaderboard/templates/page.html",
         "analysis/leaderboard/static/main.js",
         "viewer/page.html",
+        "slurm/sites/one_gpu.yaml",
         "results/store.json",
         "results/reported/reported_results.csv",
     ):

@@ -50,7 +50,7 @@ def carry_out(
     if as_json:
         document = plan_json(plan, root, cache, expected)
         _mark_recorded(document, plan, Store(root, read_only=True))
-        document["failures"] = [{"unit": f.unit, "reason": f.reason} for f in outcome.failures]
+        document["failures"] = [failure.as_json() for failure in outcome.failures]
         click.echo(json.dumps(document, indent=1))
     else:
         _summarise(plan, root, outcome.failures)
@@ -66,8 +66,14 @@ def _mark_recorded(document: dict[str, Any], plan: Plan, store: Store) -> None:
 
 
 def _summarise(plan: Plan, root: Path, failures: list[Failure]) -> None:
+    from medssl_bench.failures import ADVICE
+
     for failure in failures:
-        click.echo(f"failed: {failure.unit}: {failure.reason}", err=True)
+        kind = f" [{failure.kind}]" if failure.kind else ""
+        click.echo(f"failed{kind}: {failure.unit}: {failure.reason}", err=True)
+    for kind, advice in ADVICE.items():
+        if any(failure.kind == kind for failure in failures):
+            click.echo(f"{kind}: {advice}", err=True)
     starts = [job.title for job in plan.starts.values()]
     lost = sum(1 for failure in failures if failure.unit in starts)
     if not plan.tasks:

@@ -6,9 +6,12 @@ import json
 import warnings
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from medssl_bench.failures import FailureNote
 
 EPILOG = """\b
 Examples:
@@ -23,6 +26,7 @@ Examples:
 def command(results: Path | None, as_json: bool) -> int:
     """Show what is recorded, under way and failed in a results folder."""
     from medssl_bench.claims import unfinished
+    from medssl_bench.failures import ADVICE, read_failures
     from medssl_bench.store import Store
     from medssl_bench.workspace import load_workspace
 
@@ -34,7 +38,7 @@ def command(results: Path | None, as_json: bool) -> int:
         pretrainings = list(store.pretrainings())
     damaged = [str(item.message) for item in caught]
     under_way = unfinished(store.work)
-    failed = [_failure(log) for log in sorted((root / "failures").glob("*.txt"))]
+    failed = read_failures(root)
     counts = Counter((r.cell.task, r.cell.shots, r.cell.method) for r in records)
     if as_json:
         document = {
@@ -44,7 +48,7 @@ def command(results: Path | None, as_json: bool) -> int:
             ],
             "pretrainings": [_pretraining(info) for info in pretrainings],
             "unfinished": [{"unit": unit, "work": name} for name, unit in under_way.items()],
-            "failed": failed,
+            "failed": [_failure(note) for note in failed],
             "damaged": damaged,
         }
         click.echo(json.dumps(document, indent=1))
@@ -56,8 +60,11 @@ def command(results: Path | None, as_json: bool) -> int:
         click.echo(f"  pretraining {_title(_pretraining(info))}")
     for unit in under_way.values():
         click.echo(f"  unfinished  {unit}")
-    for failure in failed:
-        click.echo(f"  failed      {failure['unit']}: {failure['reason']} ({failure['log']})")
+    for note in failed:
+        click.echo(f"  failed      {note.unit}: {note.reason} [{note.kind}] ({note.path})")
+    for kind, advice in ADVICE.items():
+        if count := sum(note.kind == kind for note in failed):
+            click.echo(f"  {kind:<11} {count} failed: {advice}")
     for text in damaged:
         click.echo(f"  damaged     {text}")
     return 0
@@ -92,7 +99,15 @@ def _title(row: dict[str, Any]) -> str:
     return f"{words} ({row['key'][:12]})"
 
 
-def _failure(log: Path) -> dict[str, str]:
-    """Title and reason: the first and, of a message or a traceback, the last line of a log."""
-    lines = log.read_text("utf-8").splitlines() or [log.stem]
-    return {"unit": lines[0], "reason": lines[-1], "log": str(log)}
+def _failure(note: FailureNote) -> dict[str, str | None]:
+    """Describe a failure as plain data."""
+    return {
+        "unit": note.unit,
+        "class": note.kind,
+        "reason": note.reason,
+        "advice": note.advice,
+        "host": note.host,
+        "job": note.job,
+        "time": note.time,
+        "log": str(note.path),
+    }

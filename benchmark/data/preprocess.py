@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from medssl_bench.data.grid import edge_aligned_affine, nearest_indices, working_shape
 from medssl_bench.data.orientation import contiguous
 from medssl_bench.data.volume import Volume
-from medssl_bench.errors import CaseError, DataError
+from medssl_bench.errors import DataError, DivergedError
 from medssl_bench.task import Intensity, Preprocessing
 
 Shape = tuple[int, int, int]
@@ -94,11 +94,13 @@ def restore_labels(
         ``(X, Y, Z)`` of ``native_shape``, uint8; ties go to the lower class.
 
     Raises:
-        CaseError: A probability is not finite.
+        DivergedError: A probability is not finite.
     """
     mean = probabilities.sum(0, dtype=torch.float32) / len(probabilities)
     if not torch.isfinite(mean).all():
-        raise CaseError("the network's probabilities are not finite (did the training diverge?)")
+        raise DivergedError(
+            "the network's probabilities are not finite (did the training diverge?)"
+        )
     # The margin covers rounding: a class is skipped only where it loses clearly.
     least = 0.999 * float(mean.min()) if background else 0.499
     taps_x, taps_y, taps_z = (

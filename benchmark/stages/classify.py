@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from medssl_bench import interrupt
 from medssl_bench.analysis.classification import CLASSIFIED
 from medssl_bench.data.crops import centred_start
-from medssl_bench.errors import CaseError
+from medssl_bench.errors import DivergedError
 from medssl_bench.progress import Emit, Event
 from medssl_bench.stages.evaluate import Evaluation
 from medssl_bench.task import Task
@@ -31,7 +31,7 @@ def class_probabilities(
     """Return the probabilities ``(K,)`` of a case's classes from its centre crop (paper 003, B.3).
 
     Raises:
-        CaseError: They are not finite.
+        DivergedError: They are not finite.
     """
     middle = [side // 2 for side in case.shape]
     image = np.asarray(case.image_crop(centred_start(case.shape, crop, middle), crop))
@@ -39,7 +39,9 @@ def class_probabilities(
     logits = model(batch.contiguous(memory_format=torch.channels_last_3d))
     found = logits.double().softmax(1)[0].cpu().numpy()
     if not np.isfinite(found).all():
-        raise CaseError("the network's probabilities are not finite (did the training diverge?)")
+        raise DivergedError(
+            "the network's probabilities are not finite (did the training diverge?)"
+        )
     return np.asarray(found)
 
 

@@ -23,7 +23,7 @@ from medssl_bench.data.sampling import (
     keyed_rng,
 )
 from medssl_bench.digest import seed_from
-from medssl_bench.errors import CaseError
+from medssl_bench.errors import MemoryShortageError
 from medssl_bench.history import History
 from medssl_bench.networks import build_classifier, build_encoder, build_segmentor
 from medssl_bench.networks.channels import load_pretrained
@@ -122,7 +122,8 @@ def finetune(
         checkpoint_seconds: Wall time between checkpoints.
 
     Raises:
-        CaseError: The loss became NaN or infinite, or the cases do not fit in memory.
+        DivergedError: The loss became NaN or infinite.
+        MemoryShortageError: The cases do not fit in memory.
         Interrupted: Told to stop; the checkpoint holds everything up to this step.
     """
     settings = job.settings
@@ -239,7 +240,7 @@ def _home(cases: Sequence[Prepared], task: Task, device: torch.device) -> torch.
 
     free = available_memory()
     if need > 0.8 * free:
-        raise CaseError(
+        raise MemoryShortageError(
             f"{task.name}: {len(cases)} training cases need {need / 2**30:.1f} GiB of memory,"
             f" {free / 2**30:.1f} GiB are free; use fewer shots or a coarser spacing"
         )
