@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medssl_bench.networks.encoder import Encoder
     from medssl_bench.plan import Plan
     from medssl_bench.runner import Failure
+    from medssl_bench.training import Elsewhere
 
 Words = str | int | Path | Sequence[str | int | Path]
 Folders = str | Path | Mapping[str, Path | str] | Sequence[str | Path]
@@ -60,6 +61,7 @@ def make_plan(
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
     plugins: Words = (),
+    elsewhere: Elsewhere | None = None,
 ) -> tuple[Plan, Path, Path]:
     """Validate a request; returns the plan, the results folder and the cache folder.
 
@@ -68,6 +70,7 @@ def make_plan(
     a mapping name -> folder (of tasks and corpora), or a list of what ``--data`` takes; ``split``
     likewise, task -> files. ``exclude_leaks`` leaves out the volumes of the corpus in which
     ``bench data audit`` found test cases. ``keep_predictions`` keeps the label maps of test cases.
+    ``elsewhere`` takes the place of ``device`` and ``devices`` where another machine computes.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
@@ -108,9 +111,12 @@ def make_plan(
     given.update(settings or {})
     from_file = [f"{key}={json.dumps(value, default=str)}" for key, value in workspace.set.items()]
     chosen = load_settings(profile or workspace.profile, given, [*from_file, *assignments])
-    where = resolve_device(device)
-    threads = max(1, torch.get_num_threads() // (devices if where == "cpu" else 1))
-    compute = Compute(where, resolve_precision(chosen.precision, where), threads, devices)
+    if elsewhere is None:
+        where = resolve_device(device)
+        threads = max(1, torch.get_num_threads() // (devices if where == "cpu" else 1))
+        compute = Compute(where, resolve_precision(chosen.precision, where), threads, devices)
+    else:
+        compute = elsewhere.compute(chosen.precision)
     root = Path(results) if results is not None else workspace.results
     specs = () if tasks is None else _split(tasks)
     own = [] if tasks is None else load_tasks(specs)
