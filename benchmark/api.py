@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medssl_bench.networks.encoder import Encoder
     from medssl_bench.plan import Plan
     from medssl_bench.runner import Failure
+    from medssl_bench.survey import Survey
 
 Words = str | int | Path | Sequence[str | int | Path]
 Folders = str | Path | Mapping[str, Path | str] | Sequence[str | Path]
@@ -60,6 +61,7 @@ def make_plan(
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
     plugins: Words = (),
+    survey: Survey | None = None,
 ) -> tuple[Plan, Path, Path]:
     """Validate a request; returns the plan, the results folder and the cache folder.
 
@@ -68,6 +70,7 @@ def make_plan(
     a mapping name -> folder (of tasks and corpora), or a list of what ``--data`` takes; ``split``
     likewise, task -> files. ``exclude_leaks`` leaves out the volumes of the corpus in which
     ``bench data audit`` found test cases. ``keep_predictions`` keeps the label maps of test cases.
+    Plans that are made with one ``survey`` read the data they have in common once.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
@@ -131,7 +134,7 @@ def make_plan(
         check_writable(folder)
     store = Store(root, read_only=True, missing_ok=True)
     INDEX.use(cache)
-    return build_plan(request, compute, store), root, cache
+    return build_plan(request, compute, store, survey), root, cache
 
 
 def run(
