@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,8 @@ def _mark_recorded(document: dict[str, Any], plan: Plan, store: Store) -> None:
         shown["recorded"] = store.has(planned.cell)
 
 
-def _summarise(plan: Plan, root: Path, failures: list[Failure]) -> None:
+def show_failures(failures: Sequence[Failure]) -> None:
+    """Say what failed, of which class, and what to do about each class."""
     from medssl_bench.failures import ADVICE
 
     for failure in failures:
@@ -74,6 +76,10 @@ def _summarise(plan: Plan, root: Path, failures: list[Failure]) -> None:
     for kind, advice in ADVICE.items():
         if any(failure.kind == kind for failure in failures):
             click.echo(f"{kind}: {advice}", err=True)
+
+
+def _summarise(plan: Plan, root: Path, failures: list[Failure]) -> None:
+    show_failures(failures)
     starts = [job.title for job in plan.starts.values()]
     lost = sum(1 for failure in failures if failure.unit in starts)
     if not plan.tasks:
