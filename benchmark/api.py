@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from medssl_bench.plan import Plan
     from medssl_bench.runner import Failure
     from medssl_bench.survey import Survey
+    from medssl_bench.training import Elsewhere
     from medssl_bench.workspace import Workspace
 
 Words = str | int | Path | Sequence[str | int | Path]
@@ -64,6 +65,7 @@ def make_plan(
     assignments: Sequence[str] = (),
     plugins: Words = (),
     survey: Survey | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> tuple[Plan, Path, Path]:
     """Validate a request; returns the plan, the results folder and the cache folder.
 
@@ -73,6 +75,7 @@ def make_plan(
     likewise, task -> files. ``exclude_leaks`` leaves out the volumes of the corpus in which
     ``bench data audit`` found test cases. ``keep_predictions`` keeps the label maps of test cases.
     Plans that are made with one ``survey`` read the data they have in common once.
+    ``elsewhere`` takes the place of ``device`` and ``devices`` where another machine computes.
 
     Raises:
         BenchError: Anything is wrong with the request; nothing was started.
@@ -110,9 +113,12 @@ def make_plan(
         settings=settings,
         assignments=assignments,
     )
-    where = resolve_device(device)
-    threads = max(1, torch.get_num_threads() // (devices if where == "cpu" else 1))
-    compute = Compute(where, resolve_precision(chosen.precision, where), threads, devices)
+    if elsewhere is None:
+        where = resolve_device(device)
+        threads = max(1, torch.get_num_threads() // (devices if where == "cpu" else 1))
+        compute = Compute(where, resolve_precision(chosen.precision, where), threads, devices)
+    else:
+        compute = elsewhere.compute(chosen.precision)
     root = Path(results) if results is not None else workspace.results
     specs = () if tasks is None else _split(tasks)
     own = [] if tasks is None else load_tasks(specs)

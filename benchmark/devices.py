@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +17,18 @@ from torch import Tensor
 
 from medssl_bench.claims import ClaimLost
 from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.interrupt import Interrupted
 from medssl_bench.progress import Emit, Relay
 from medssl_bench.registry import load_plugins
 from medssl_bench.training import Compute
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins import ClusterEnvironment
 
-_TOLD = (BenchError, CaseError, ClaimLost)
+PATIENCE = timedelta(days=7)
+"""How long processes wait for the first one, which prepares data and may wait for a claim."""
+_TOLD = (BenchError, CaseError, ClaimLost, Interrupted)
 """Faults whose message says all; any other travels as a traceback."""
 
 
@@ -38,6 +44,9 @@ def run_on_devices(
     ``target`` and ``words`` are pickled, and unpickled after ``plugins`` are loaded in each
     process. Only the first process's events are shown. Raises what a process raised.
     """
+    if _ensemble is not None:
+        _ensemble.call(emit, target, words)
+        return
     from lightning_fabric.plugins.environments.lightning import find_free_network_port
     from torch.multiprocessing.spawn import ProcessException, spawn
 
@@ -78,8 +87,6 @@ def _process(
     load_plugins(plugins)
     compute, target, words = pickle.loads(task)
     torch.set_num_threads(compute.threads)
-    # A 1^3 kernel's gradient has other strides, but the same order in memory.
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     emit = _silent if rank else events.put
     try:
         target(_fabric(compute), emit, *words)
@@ -90,23 +97,82 @@ def _process(
         raise
 
 
-def _fabric(compute: Compute) -> Fabric:
+def _fabric(
+    compute: Compute, environment: ClusterEnvironment | None = None, nodes: int = 1
+) -> Fabric:
     """Join this process to the others."""
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment
     from lightning_fabric.strategies import DDPStrategy
 
     compute.settle()
+    # A 1^3 kernel's gradient has other strides, but the same order in memory.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     fabric = Fabric(
         accelerator=compute.device,
-        devices=compute.devices,
+        devices=compute.devices // nodes,
+        num_nodes=nodes,
         precision=compute.precision,
         # A method may leave parts of an encoder without gradient: norms of levels it does not use.
-        strategy=DDPStrategy(find_unused_parameters=True),
-        plugins=[LightningEnvironment()],
+        strategy=DDPStrategy(find_unused_parameters=True, timeout=PATIENCE),
+        plugins=[environment or LightningEnvironment()],
     )
     fabric.launch()
     return fabric
+
+
+class Ensemble:
+    """The processes of one SLURM job, on one node or several, that train together.
+
+    The first one runs the plan and calls the others where a training takes them all.
+    """
+
+    def __init__(self, compute: Compute, nodes: int) -> None:
+        """Join the others; use as a context manager."""
+        from lightning_fabric.plugins.environments import SLURMEnvironment
+
+        self._fabric = _fabric(compute, SLURMEnvironment(auto_requeue=False), nodes)
+        self.leads = self._fabric.global_rank == 0
+
+    @classmethod
+    @contextmanager
+    def of_job(cls, compute: Compute) -> Iterator[Ensemble | None]:
+        """Join the other processes of this job step; None where it has one process.
+
+        Raises:
+            BenchError: It has another number of processes than the plan has devices.
+        """
+        global _ensemble
+        count = int(os.environ.get("SLURM_NTASKS", "1"))
+        if count == 1:
+            yield None
+            return
+        if count != compute.devices:
+            raise BenchError(f"{count} processes were started, {compute.devices} were planned")
+        _ensemble = cls(compute, int(os.environ.get("SLURM_NNODES", "1")))
+        try:
+            yield _ensemble
+            # Not after a fault: the others may be in the middle of something, and end with us.
+            if _ensemble.leads:
+                _ensemble._fabric.broadcast(None)
+        finally:
+            _ensemble = None
+
+    def call(self, emit: Emit, target: Callable[..., None], words: tuple[Any, ...]) -> None:
+        """Call ``target(fabric, emit, *words)`` in every process; from the first one."""
+        self._fabric.broadcast(pickle.dumps((target, words)))
+        target(self._fabric, emit, *words)
+
+    def follow(self) -> None:
+        """Do what the first process calls for, until it has no more."""
+        while (task := self._fabric.broadcast(None)) is not None:
+            target, words = pickle.loads(task)
+            with suppress(*_TOLD):  # the first process says it
+                target(self._fabric, _silent, *words)
+
+
+_ensemble: Ensemble | None = None
+"""What this process belongs to, while it does."""
 
 
 def _silent(_: object) -> None:

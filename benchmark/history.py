@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -20,18 +20,23 @@ class History:
     def __init__(
         self,
         steps: int,
-        points: list[dict[str, Any]] | None = None,
+        saved: Mapping[str, Any] | None = None,
         joint: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        """Continue from ``points`` (as :attr:`points` returned them) after a resume.
+        """Continue from what :meth:`state` returned, after a resume.
 
-        ``joint`` turns one process's mean into that of all processes.
+        ``joint`` turns one process's values into the means of all processes, element by element.
         """
+        saved = saved or {}
         self._joint = joint
         self.every = max(1, math.ceil(steps / POINTS))
         self.steps = steps
-        self.points: list[dict[str, Any]] = list(points or [])
+        self.points: list[dict[str, Any]] = list(saved.get("points", []))
+        self._gathered: dict[str, Tensor] = dict(saved.get("gathered", {}))
+        """Values of all processes since the last point, as far as they were gathered: (steps,)."""
+        self._step = 0
         self._open: list[dict[str, Tensor]] = []
+        """This process's values of the steps after those."""
 
     def add(self, step: int, values: dict[str, Tensor]) -> None:
         """Take the values of one step; reads them from the device once per point.
@@ -39,22 +44,44 @@ class History:
         Raises:
             DivergedError: A value is NaN or infinite.
         """
+        self._step = step + 1
         self._open.append({name: value.detach() for name, value in values.items()})
         if (step + 1) % self.every == 0 or step + 1 == self.steps:
             self._close(step)
 
     def _close(self, step: int) -> None:
-        point: dict[str, Any] = {"step": step + 1}
-        for name in self._open[0]:
-            stacked = torch.stack([values[name].float() for values in self._open])
-            value = stacked.mean()
-            point[name] = float(self._joint(value) if self._joint else value)
-            if not math.isfinite(point[name]):
-                raise DivergedError(
-                    f"{name} became {point[name]} at or just before step {step + 1}"
-                )
+        self._gather()
+        point = {"step": step + 1, **self._means(step + 1)}
         self.points.append(point)
+        self._gathered = {}
+
+    def _means(self, step: int) -> dict[str, float]:
+        means = {name: float(values.mean()) for name, values in self._gathered.items()}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise DivergedError(f"{name} became {value} at or just before step {step}")
+        return means
+
+    def _gather(self) -> None:
+        """Bring the open values of all processes together; each of them has to call this."""
+        for name in self._open[0] if self._open else ():
+            values = torch.stack([row[name].float() for row in self._open])
+            values = self._joint(values) if self._joint else values
+            earlier = self._gathered.get(name)
+            if earlier is not None:
+                values = torch.cat([earlier.to(values.device), values])
+            self._gathered[name] = values
         self._open = []
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps; each process has to call this.
+
+        Raises:
+            DivergedError: A value is NaN or infinite: the checkpoint before is the last good one.
+        """
+        self._gather()
+        self._means(self._step)
+        return {"points": self.points, "gathered": self._gathered}
 
     def note(self, **values: float) -> None:
         """Add figures (the rate, a method's watch) to the point that was just closed."""
@@ -73,8 +100,8 @@ class History:
 
     @property
     def at_point(self) -> bool:
-        """True right after a point was closed; the moment to write a checkpoint."""
-        return not self._open
+        """True right after a point was closed."""
+        return not self._open and not self._gathered
 
     @property
     def latest(self) -> str:

@@ -20,19 +20,28 @@ class Owner:
     user: int
     pid: int
     started: str
+    job: str = ""
+    """Cluster and number of its SLURM job; empty outside of one."""
+    restart: int = 0
+    """How often SLURM had requeued that job when the process started."""
 
     @classmethod
     def this_process(cls) -> Self:
         """Describe the process that asks."""
         pid = os.getpid()
-        return cls(_machine(), os.getuid(), pid, _started(pid) or "")
+        return cls(_machine(), os.getuid(), pid, _started(pid) or "", *_slurm_job())
 
     @classmethod
     def from_json(cls, note: Mapping[str, Any]) -> Self | None:
         """Read what :meth:`to_json` wrote; None where it is not there."""
         try:
             return cls(
-                str(note["machine"]), int(note["user"]), int(note["pid"]), str(note["started"])
+                str(note["machine"]),
+                int(note["user"]),
+                int(note["pid"]),
+                str(note["started"]),
+                str(note.get("job", "")),
+                int(note.get("restart", 0)),
             )
         except (KeyError, TypeError, ValueError):
             return None
@@ -42,14 +51,26 @@ class Owner:
         return asdict(self)
 
     def is_dead(self) -> bool:
-        """Tell whether it ran on this machine and does no longer.
+        """Tell whether it ran on this machine, or in this SLURM job, and does no longer.
 
-        False where that cannot be known: on other machines, and of other users, whose processes
-        a cluster's nodes may hide.
+        A requeued job starts only after its earlier run has ended. False where it cannot be known:
+        on other machines, and of other users, whose processes a cluster's nodes may hide.
         """
+        job, restart = _slurm_job()
+        if self.job and self.job == job and self.restart < restart:
+            return True
         if (self.machine, self.user) != (_machine(), os.getuid()):
             return False
         return _started(self.pid) != self.started
+
+
+def _slurm_job() -> tuple[str, int]:
+    """Return the SLURM job of this process, and how often it was requeued; ("", 0) outside."""
+    number = os.environ.get("SLURM_JOB_ID")
+    if number is None:
+        return "", 0
+    cluster = os.environ.get("SLURM_CLUSTER_NAME", "")
+    return f"{cluster} {number}", int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 @cache

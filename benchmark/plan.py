@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -139,6 +139,29 @@ class Plan:
     def missing_starts(self) -> list[PretrainJob | ImportJob]:
         """All that must be made before the missing cells."""
         return [*self.missing_imports, *self.missing_pretrainings]
+
+    def only_starts(self, keys: Collection[str]) -> Plan:
+        """Return what makes these encoders, without any cell."""
+        return replace(
+            self,
+            request=replace(self.request, tasks=()),
+            cells=(),
+            pretrainings={key: job for key, job in self.pretrainings.items() if key in keys},
+            imports={key: job for key, job in self.imports.items() if key in keys},
+            pretrained=frozenset(),
+        )
+
+    def only_cells(self, keys: Collection[str]) -> Plan:
+        """Return these cells alone; the encoders they start from have to be recorded by then."""
+        cells = tuple(planned for planned in self.cells if planned.cell.key in keys)
+        tasks = {planned.cell.task for planned in cells}
+        return replace(
+            self,
+            cells=cells,
+            recorded=frozenset(),
+            pretrained=frozenset(self.starts),
+            tasks={name: found for name, found in self.tasks.items() if name in tasks},
+        )
 
     def _misses(self, pretraining: str) -> bool:
         wanted = {planned.cell.pretraining for planned in self.missing_cells}

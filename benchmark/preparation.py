@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl_bench import interrupt
 from medssl_bench.errors import BenchError, DataError, FaultyDataError
 from medssl_bench.progress import Emit, Event
 from medssl_bench.provenance import available_cores
@@ -107,6 +108,7 @@ def prepare_cases(
 
     Raises:
         BenchError: A process was killed.
+        Interrupted: Told to stop; what is prepared stays.
     """
     title = f"prepare {owner.name}"
     workers = max(1, min(available_cores(), len(cases) // 4))
@@ -119,6 +121,7 @@ def prepare_cases(
             faults |= dict(_prepare_many(cache, owner, chunk))
             done += len(chunk)
             emit(Event(title, done, len(cases)))
+            interrupt.check()
     else:
         with ProcessPoolExecutor(
             workers,
@@ -132,6 +135,10 @@ def prepare_cases(
                     faults |= dict(job.result())
                     done += jobs[job]
                     emit(Event(title, done, len(cases)))
+                    interrupt.check()
+            except interrupt.Interrupted:
+                pool.shutdown(cancel_futures=True)
+                raise
             except BrokenProcessPool:
                 raise BenchError(
                     f"{title}: a process that prepares cases was killed, perhaps for want of"

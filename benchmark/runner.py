@@ -8,19 +8,23 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl_bench import interrupt
 from medssl_bench.claims import Claim, ClaimLost
 from medssl_bench.data.digest_index import INDEX
 from medssl_bench.failures import ADVICE, FailureClass, forget_failure, note_failure
+from medssl_bench.interrupt import Interrupted, listen, told
 from medssl_bench.networks.memory import keep_freed_memory
 from medssl_bench.peak import start_peak
 from medssl_bench.preparation import PreparedSet, open_prepared, prepare_plan
@@ -58,35 +62,78 @@ class Failure:
         return {"unit": self.unit, "reason": self.reason, "class": self.kind, "advice": advice}
 
 
-def run_plan(plan: Plan, root: Path, cache: Path, workers: int, emit: Emit) -> list[Failure]:
-    """Prepare and run everything a plan misses; returns what failed."""
+STOPPED = 75
+"""Exit code of a worker process that was told to stop, and saved what it did (EX_TEMPFAIL)."""
+
+
+def run_plan(
+    plan: Plan, root: Path, cache: Path, workers: int, emit: Emit, cores: int | None = None
+) -> list[Failure]:
+    """Prepare and run everything a plan misses; returns what failed.
+
+    ``cores`` are shared by the workers; by default all that this process may use.
+
+    Raises:
+        Interrupted: Told to stop; the same plan goes on from what was saved.
+    """
     clear_leftovers(plan, Store(root))
     prepare_plan(plan, cache, emit)
     if workers <= 1:
         return Worker(plan, root, cache, emit).run()
     context = get_context("spawn")
     events, results = context.Queue(), context.Queue()
-    threads = max(1, available_cores() // workers)
+    threads = max(1, (cores or available_cores()) // workers)
     # Pickled here, for plugins must be loaded before a plan that holds things of theirs.
     task = (plan.request.plugins, pickle.dumps(plan), root, cache, threads, events, results)
     children = [context.Process(target=_child, args=task, daemon=False) for _ in range(workers)]
     with Relay(events, emit):
-        for child in children:
-            child.start()
+        for number, child in enumerate(children):
+            with _seeing_gpu(plan, number):
+                child.start()
         failures: dict[str, Failure] = {}
+        passed_on = False
         while any(child.is_alive() for child in children) or not results.empty():
+            if told() and not passed_on:
+                passed_on = True
+                for child in children:
+                    if child.pid is not None and child.is_alive():
+                        os.kill(child.pid, signal.SIGUSR1)
             try:
                 failures.update({failure.unit: failure for failure in results.get(timeout=0.5)})
             except queue.Empty:
                 continue
         for child in children:
             child.join()
+    # One that was still starting up knew no better than to end at the signal.
+    if told() and any(child.exitcode in (STOPPED, -signal.SIGUSR1) for child in children):
+        raise Interrupted(str(told()))
     for child in children:
         if child.exitcode:
             unit = f"worker process {child.pid}"
             failures[unit] = Failure(unit, f"ended with exit code {child.exitcode}")
     done = _recorded_units(plan, Store(root))
     return [failure for failure in failures.values() if failure.unit not in done]
+
+
+@contextmanager
+def _seeing_gpu(plan: Plan, worker: int) -> Iterator[None]:
+    """Start a worker so that it sees one GPU alone, the next worker the next one."""
+    if plan.compute.device != "cuda" or plan.compute.devices > 1:
+        yield
+        return
+    import torch
+
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    gpus = before.split(",") if before else [str(i) for i in range(torch.cuda.device_count())]
+    os.environ[name] = gpus[worker % len(gpus)]
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _recorded_units(plan: Plan, store: Store) -> set[str]:
@@ -118,6 +165,7 @@ def _child(
     """Entry of a worker process; it ends when its parent does."""
     import torch
 
+    listen(signal.SIGUSR1)
     INDEX.use(cache)
     load_plugins(plugins)
     plan: Plan = pickle.loads(pickled)
@@ -132,6 +180,8 @@ def _child(
     threading.Thread(target=follow_parent, daemon=True).start()
     try:
         results.put(Worker(plan, root, cache, events.put).run())
+    except Interrupted:
+        sys.exit(STOPPED)
     except KeyboardInterrupt:  # it reaches every process, and the parent says so in one line
         sys.exit(130)
 
@@ -154,6 +204,7 @@ class Worker:
         jobs = {job.key: job for job in self.plan.missing_starts}
         cells = {planned.cell.key: planned for planned in self.plan.missing_cells}
         while jobs or cells:
+            interrupt.check()
             moved = False
             for key, job in list(jobs.items()):
                 outcome = self._try(
@@ -219,7 +270,7 @@ class Worker:
         except ClaimLost:
             claim.release(done=False)
             return None
-        except KeyboardInterrupt:
+        except (Interrupted, KeyboardInterrupt):
             claim.release(done=False)
             raise
         except Exception as error:
@@ -322,7 +373,12 @@ class Worker:
             work=claim.checkpoint_folder,
             plugins=self.plan.request.plugins,
         )
-        result = methods.load(cell.method).run(job, self.emit, claim.check)
+
+        def go_on() -> None:
+            interrupt.check()
+            claim.check()
+
+        result = methods.load(cell.method).run(job, self.emit, go_on)
         began = time.monotonic()
         evaluation = evaluate_label_maps(
             result.predictions,

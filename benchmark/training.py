@@ -43,6 +43,24 @@ def _cpu_has_bf16() -> bool:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """What a plan's jobs compute on, where that is another machine than the one that plans."""
+
+    device: Literal["cpu", "cuda"]
+    threads: int
+    """Of one process."""
+    devices: int = 1
+    """Devices that share one pretraining."""
+
+    def compute(self, precision: str) -> Compute:
+        """Say in what precision too; ``auto`` on a GPU is bf16, which its job verifies."""
+        if precision == "auto" and self.device == "cuda":
+            precision = "bf16-mixed"
+        found = resolve_precision(precision, self.device)
+        return Compute(self.device, found, self.threads, self.devices)
+
+
+@dataclass(frozen=True)
 class Compute:
     """Where and in what precision a run computes."""
 
@@ -56,9 +74,12 @@ class Compute:
     def fabric(self) -> Fabric:
         """Build the Fabric that owns device placement and autocast (one process)."""
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments import LightningEnvironment
 
         self.settle()
-        return Fabric(accelerator=self.device, devices=1, precision=self.precision)
+        # Of a SLURM job's processes, each that asks here works alone.
+        alone = LightningEnvironment()
+        return Fabric(accelerator=self.device, devices=1, precision=self.precision, plugins=[alone])
 
     def settle(self) -> None:
         """Set what a process that computes needs set."""

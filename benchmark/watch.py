@@ -31,6 +31,14 @@ class FeatureWatch:
             pooled = features[self._level].detach().float().mean((2, 3, 4))
             self._rows = [*self._rows, *pooled][-ROWS:]
 
+    def state(self) -> list[Tensor]:
+        """Return what a checkpoint keeps."""
+        return [row.clone() for row in self._rows]
+
+    def restore(self, rows: list[Tensor]) -> None:
+        """Continue from a checkpoint."""
+        self._rows = list(rows)
+
     def figures(self) -> dict[str, float]:
         """Return what the crops since the last call say, and forget them.
 

@@ -23,6 +23,7 @@ profile: quick            # demo | quick | paper   (bench list profiles)
 # backbone: swin_65m                      # bench list backbones
 results: bench-results
 # cache: /fast-disk/bench-cache           # prepared volumes; default: inside results
+# site: my_site.yaml                      # how jobs are asked for on a cluster
 # data: /datasets                         # holds a folder per task, such as /datasets/amos_mri
 # data:                                   # or one folder for each task
 #   amos_mri: /datasets/amos22
@@ -42,6 +43,8 @@ class Workspace(BaseModel):
     backbone: str | None = None
     results: Path = Path("bench-results")
     cache: Path | None = None
+    site: str | None = None
+    """Where ``--executor slurm`` submits to: a name or file, as ``--site`` takes it."""
     data: Path | dict[str, Path] | None = None
     draws: int | None = Field(None, ge=1)
     seeds: int | None = Field(None, ge=1)

@@ -108,9 +108,11 @@ def ask_cluster() -> Cluster:
         BenchError: No SLURM here, or its controller does not answer.
     """
     available()
-    config = read_config(_ask("scontrol", "show", "config"))
-    nodes = read_nodes(_ask("sinfo", "--all", "--Node", "--noheader", f"--format={_NODES}"))
-    partitions = read_partitions(_ask("scontrol", "--all", "--oneliner", "show", "partition"))
+    config = read_config(run_command("scontrol", "show", "config"))
+    nodes = read_nodes(run_command("sinfo", "--all", "--Node", "--noheader", f"--format={_NODES}"))
+    partitions = read_partitions(
+        run_command("scontrol", "--all", "--oneliner", "show", "partition")
+    )
     accounts, qos = _associations()
     return Cluster(
         name=config.get("ClusterName", "unknown"),
@@ -345,7 +347,7 @@ def _associations() -> tuple[frozenset[str] | None, frozenset[str] | None]:
     if shutil.which("sacctmgr") is None:
         return None, None
     try:
-        lines = _ask("sacctmgr", *words, "format=Account,QOS").splitlines()
+        lines = run_command("sacctmgr", *words, "format=Account,QOS").splitlines()
     except BenchError:
         return None, None
     pairs = [line.split("|", 1) for line in lines if "|" in line]
@@ -359,13 +361,13 @@ def _answers(*command: str) -> bool:
     if shutil.which(command[0]) is None:
         return False
     try:
-        _ask(*command)
+        run_command(*command)
     except BenchError:
         return False
     return True
 
 
-def _ask(*command: str) -> str:
+def run_command(*command: str) -> str:
     """Run a command of SLURM and return what it prints.
 
     Raises:

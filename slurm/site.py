@@ -7,12 +7,15 @@ import shlex
 import sys
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medssl_bench.errors import BenchError, did_you_mean
 from medssl_bench.tasks.yaml_file import read_mapping, validate
+
+if TYPE_CHECKING:
+    from medssl_bench.training import Elsewhere
 
 Stage = Literal["prepare", "pretrain", "finetune"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -59,6 +62,10 @@ class Resources(BaseModel):
     """Cells that share one GPU."""
     cells_per_job: int = Field(1, ge=1)
     """Cells that one job runs, one after another."""
+    restarts: int = Field(100, ge=0)
+    """How often a job that was preempted or reached its time limit is put back into the queue."""
+    kills: int = Field(3, ge=0)
+    """How often one is whose process was killed from outside, for want of memory perhaps."""
     setup: tuple[str, ...] = ()
     """Lines of shell before the work, such as ``module load cuda``."""
     container: str | None = None
@@ -180,6 +187,23 @@ class Site(Resources):
                 values |= {"gpus": None, "gres": None}
             values |= own
         return Resources(**values)
+
+    def elsewhere(self) -> Elsewhere:
+        """Say what the jobs of a plan compute on.
+
+        Raises:
+            BenchError: Encoders would be made on GPUs and cells run without, or the other way.
+        """
+        from medssl_bench.training import Elsewhere
+
+        pretrain, finetune = self.resources("pretrain"), self.resources("finetune")
+        if bool(pretrain.gpus_per_node) != bool(finetune.gpus_per_node):
+            raise BenchError(
+                f"site {self.name}: of pretrain and finetune one asks for GPUs and one does not;"
+                " a plan computes on one kind of device"
+            )
+        devices = pretrain.nodes * pretrain.tasks("pretrain")
+        return Elsewhere("cuda" if pretrain.gpus_per_node else "cpu", pretrain.cpus, devices)
 
 
 def site_names() -> list[str]:

@@ -9,6 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench import registry
+from medssl_bench.describe import size_text
 from medssl_bench.digest import digest
 from medssl_bench.draws import Shots
 from medssl_bench.estimate import BYTES_PER_RECORD, weight_bytes
@@ -53,8 +54,8 @@ class Estimate:
     sweep: Sweep
     pretrainings: dict[str, Pretraining] = field(default_factory=dict)
     cells: dict[str, Training] = field(default_factory=dict)
-    scans: dict[str, int | None] = field(default_factory=dict)
-    """Task or corpus -> scans that are prepared; None: not declared."""
+    cases: dict[str, int | None] = field(default_factory=dict)
+    """Task or corpus -> cases that are prepared; None: not declared."""
     costs: Costs | None = None
 
     @property
@@ -95,8 +96,8 @@ class Estimate:
             + (f" and {_many(files, 'file')} of published weights" if files else "")
             + f" (bench sweep {self.sweep.name} --estimate)",
             *(line for backbone in self.backbones for line in self._of(backbone)),
-            f"storage: at most {self.results_bytes / 2**30:.1f} GiB of results; the cache is"
-            f" {self._cache()}",
+            f"storage: at most {size_text(self.results_bytes)} of results; cache unknown without"
+            f" the data: {self._shown_cases()}",
         ]
         return "\n".join(f"# {line}" for line in lines)
 
@@ -120,7 +121,7 @@ class Estimate:
             },
             "gpu": self.costs.device if self.costs else None,
             "results_bytes": self.results_bytes,
-            "scans": self.scans,
+            "cases": self.cases,
         }
 
     def _starts(self, backbone: str) -> list[Pretraining]:
@@ -150,11 +151,11 @@ class Estimate:
         else:
             yield f"{backbone}: GPU-hours about {hours:,.1f} on {self.costs.device}"
 
-    def _cache(self) -> str:
-        known = sum(count for count in self.scans.values() if count is not None)
-        unsaid = [name for name, count in self.scans.items() if count is None]
-        more = f" and those of {', '.join(unsaid)}" if unsaid else ""
-        return f"unknown until the data are there: {known:,} scans{more}"
+    def _shown_cases(self) -> str:
+        known = sum(count for count in self.cases.values() if count is not None)
+        unsaid = [name for name, count in self.cases.items() if count is None]
+        more = f" and all of {', '.join(unsaid)}" if unsaid else ""
+        return f"{known:,} cases{more}"
 
 
 @dataclass(frozen=True)
@@ -249,7 +250,7 @@ def _count(estimate: Estimate, settings: Settings, words: dict[str, Any]) -> Non
     starts = {name: _start(estimate, name, settings) for name in methods}
     for task in tasks:
         pool, scans = _sizes(task, estimate.sweep)
-        estimate.scans[task.name] = scans
+        estimate.cases[task.name] = scans
         for text in dict.fromkeys(Shots.parse(text).text for text in words["shots"]):
             draws = Shots.parse(text).draws(settings.draws)
             for name in methods:
@@ -290,9 +291,9 @@ def _start(estimate: Estimate, method: str, settings: Settings) -> tuple[str, st
         method, settings.backbone, rule.crop, rule.steps, crops
     )
     corpus = settings.corpus or "a corpus that is not named"
-    before = estimate.scans.get(corpus, 0)
+    before = estimate.cases.get(corpus, 0)
     size = settings.corpus_size or _corpus_size(corpus, estimate.sweep)
-    estimate.scans[corpus] = None if size is None or before is None else max(size, before)
+    estimate.cases[corpus] = None if size is None or before is None else max(size, before)
     return key, settings.backbone
 
 

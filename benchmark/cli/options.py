@@ -45,10 +45,23 @@ _WORKING = (
     ),
     click.option(
         "--workers",
+        "--jobs",
         type=click.IntRange(1),
         default=1,
         show_default=True,
-        help="Processes on this machine that share the work",
+        help="Processes on this machine that share the work, and its GPUs",
+    ),
+    click.option(
+        "--executor",
+        type=click.Choice(["local", "slurm"]),
+        default="local",
+        show_default=True,
+        help="Run here, or submit jobs to SLURM and return",
+    ),
+    click.option(
+        "--site",
+        metavar="NAME|FILE",
+        help="How jobs are asked for [default: bench.yaml's]; implies --executor slurm",
     ),
     click.option("--dry-run", is_flag=True, help="Validate and print the plan, start nothing"),
     click.option(

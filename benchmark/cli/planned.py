@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,96 @@ import click
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
     from medssl_bench.runner import Failure
+    from medssl_bench.slurm.site import Site
     from medssl_bench.store import Store
+
+
+def plan_and_carry_out(options: dict[str, Any]) -> int:
+    """Plan what the options of a command ask for and carry it out, here or on a cluster."""
+    from medssl_bench.api import make_plan
+
+    rest = dict(options)
+    how = {name: rest.pop(name) for name in ("dry_run", "calibrate", "as_json", "plain")}
+    workers, executor, spec = (rest.pop(name) for name in ("workers", "executor", "site"))
+    site = chosen_site(executor, spec)
+    if site is None:
+        return carry_out(*make_plan(**rest), workers=workers, **how)
+    refuse_local_words(options)
+    plan, root, cache = make_plan(**rest, elsewhere=site.elsewhere())
+    return hand_over(plan, root, cache, site=site, **how)
+
+
+def chosen_site(executor: str, spec: str | None) -> Site | None:
+    """Return where jobs are submitted to; None where the work is done here.
+
+    Raises:
+        BenchError: No site is named, or its file is wrong.
+    """
+    from medssl_bench.errors import BenchError
+    from medssl_bench.slurm.cluster import available
+    from medssl_bench.slurm.site import load_site, site_names
+    from medssl_bench.workspace import load_workspace
+
+    if executor == "local" and spec is None:
+        return None
+    available()
+    spec = spec or load_workspace().site
+    if spec is None:
+        raise BenchError(
+            "how are jobs asked for? give --site FILE, `site:` in bench.yaml, or one of"
+            f" {', '.join(site_names())}"
+        )
+    return load_site(spec)
+
+
+def refuse_local_words(options: Mapping[str, Any]) -> None:
+    """Refuse options that say how this machine works where a cluster does.
+
+    Raises:
+        BenchError: One of them is not what it is by default.
+    """
+    from medssl_bench.errors import BenchError
+
+    defaults = {"workers": 1, "devices": 1, "device": "auto", "calibrate": False}
+    for name, default in defaults.items():
+        if options.get(name, default) != default:
+            raise BenchError(f"--{name} is of this machine; on a cluster the site file says it")
+
+
+def hand_over(
+    plan: Plan,
+    root: Path,
+    cache: Path,
+    *,
+    site: Site,
+    dry_run: bool,
+    calibrate: bool,
+    as_json: bool,
+    plain: bool,
+) -> int:
+    """Print the plan and, unless ``dry_run``, submit it; returns the exit code."""
+    from medssl_bench.api import check_room
+    from medssl_bench.describe import plan_json, plan_text
+    from medssl_bench.estimate import Hours
+    from medssl_bench.progress import Progress
+    from medssl_bench.slurm.dispatch import submit
+
+    check_room(plan, root, cache)
+    unknown = Hours(None, None)  # recorded hours are known by the name of a device not here
+    if not as_json:
+        click.echo(plan_text(plan, root, cache, unknown, 1))
+    document = plan_json(plan, root, cache, unknown) if as_json else {}
+    if not dry_run:
+        with Progress(plain or None, quiet=as_json) as progress:
+            done = submit(plan, root, cache, site, progress.emit)
+        document["submission"] = done.submission and done.submission.id
+        document["jobs"] = [job for ids in done.jobs.values() for job in ids]
+        if not as_json:
+            click.echo("\n".join(done.lines))
+            click.echo(f"next: bench status --results {root} --watch")
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+    return 0
 
 
 def carry_out(

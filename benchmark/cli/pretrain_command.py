@@ -27,18 +27,8 @@ Exit codes: 0 done, 1 a pretraining failed, 2 wrong usage (nothing started).
     "--data", multiple=True, metavar="DIR|NAME=DIR", help="Where corpus and probe task lie"
 )
 @planning
-def command(
-    workers: int, dry_run: bool, calibrate: bool, as_json: bool, plain: bool, **options: Any
-) -> int:
+def command(**options: Any) -> int:
     """Pretrain every method asked for that is not recorded yet, and record its encoder."""
-    from medssl_bench.api import make_plan
-    from medssl_bench.cli.planned import carry_out
+    from medssl_bench.cli.planned import plan_and_carry_out
 
-    return carry_out(
-        *make_plan(tasks=None, **options),
-        workers=workers,
-        dry_run=dry_run,
-        calibrate=calibrate,
-        as_json=as_json,
-        plain=plain,
-    )
+    return plan_and_carry_out({"tasks": None, **options})

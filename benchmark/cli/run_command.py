@@ -14,6 +14,7 @@ Examples:
   bench run --methods smit,simmim --tasks amos_mri --shots 5,10,full --data amos_mri=/data/amos22
   bench run --methods family:mim --tasks my_task.yaml --shots 20% --draws 5 --dry-run
   bench run --methods all --tasks amos_ct --shots full --set finetune.steps=5000
+  bench run --methods all --tasks amos_ct,amos_mri --shots 5,full --executor slurm --site my.yaml
 
 \b
 Results that are recorded are skipped; a run that was killed goes on where it was.
@@ -38,18 +39,8 @@ Exit codes: 0 done, 1 some cell failed, 2 wrong usage (nothing started).
     help="Label maps of test cases, for `bench view` [default: the profile's: demo keeps them]",
 )
 @planning
-def command(
-    workers: int, dry_run: bool, calibrate: bool, as_json: bool, plain: bool, **options: Any
-) -> int:
+def command(**options: Any) -> int:
     """Pretrain, fine-tune, evaluate and record everything asked for that is not recorded yet."""
-    from medssl_bench.api import make_plan
-    from medssl_bench.cli.planned import carry_out
+    from medssl_bench.cli.planned import plan_and_carry_out
 
-    return carry_out(
-        *make_plan(**options),
-        workers=workers,
-        dry_run=dry_run,
-        calibrate=calibrate,
-        as_json=as_json,
-        plain=plain,
-    )
+    return plan_and_carry_out(options)

@@ -32,15 +32,23 @@ Exit codes: 0 done (or submitted), 1 some cell failed, 2 wrong usage (nothing st
     type=click.Choice(["local", "slurm"]),
     default="local",
     show_default=True,
-    help="Where the work is done: here, or by jobs on the cluster",
+    help="Run here, or submit jobs to SLURM and return",
 )
-@click.option("--site", metavar="FILE|NAME", help="How jobs are asked for on the cluster")
 @click.option(
+    "--site",
+    metavar="NAME|FILE",
+    help="How jobs are asked for [default: bench.yaml's]; implies --executor slurm",
+)
+@click.option(
+    "--workers",
     "--jobs",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="With --executor local: processes that share the work",
+    help="Processes on this machine that share the work, and its GPUs",
+)
+@click.option(
+    "--changed", is_flag=True, help="Go on under other settings than the sweep was submitted with"
 )
 @click.option("--estimate", is_flag=True, help="Count what the sweep holds; needs no data")
 @click.option("--dry-run", is_flag=True, help="Validate and print the plans, start nothing")
@@ -69,11 +77,13 @@ def command(
     sweep: str,
     executor: str,
     site: str | None,
-    jobs: int,
+    workers: int,
+    changed: bool,
     estimate: bool,
     dry_run: bool,
     corpus: str | None,
     results: Path | None,
+    device: str,
     assignments: tuple[str, ...],
     plugins: tuple[Path, ...],
     as_json: bool,
@@ -81,29 +91,29 @@ def command(
     **options: Any,
 ) -> int:
     """Run everything that a sweep file asks for and that is not recorded yet."""
-    from medssl_bench.errors import BenchError
+    from medssl_bench.cli.planned import chosen_site, refuse_local_words
     from medssl_bench.registry import load_plugins
-    from medssl_bench.slurm.site import load_site
     from medssl_bench.slurm.sweep import load_sweep, plan_sweep
 
-    if executor == "local" and site is not None:
-        raise BenchError("--site is for --executor slurm")
-    if executor == "slurm" and jobs != 1:
-        raise BenchError("--jobs is for --executor local; a site file says `parallel`")
     load_plugins(plugins)
-    described = load_site(site) if site is not None else None
     asked = load_sweep(sweep)
     if estimate:
         from medssl_bench.slurm.sweep_estimate import estimate_sweep
         from medssl_bench.store import Store
 
         root = results or asked.results
-        store = Store(root, read_only=True) if root is not None else None
+        missing_ok = results is None
+        store = None if root is None else Store(root, read_only=True, missing_ok=missing_ok)
         found = estimate_sweep(asked, store, corpus, assignments)
         click.echo(json.dumps(found.as_json(), indent=1) if as_json else found.text())
         return 0
+    place = chosen_site(executor, site)
+    if place is not None:
+        refuse_local_words({"workers": workers, "device": device})
     planned = plan_sweep(
         asked,
+        elsewhere=place.elsewhere() if place is not None else None,
+        device=device,
         results=results,
         corpus=corpus,
         assignments=assignments,
@@ -116,12 +126,12 @@ def command(
         if as_json:
             click.echo(json.dumps(_json(planned), indent=1))
         return 0
-    if executor == "slurm":
-        return _submit(planned, described or load_site("cpu"), as_json, plain)
-    return _run(planned, jobs, as_json, plain)
+    if place is not None:
+        return _submit(planned, place, changed, as_json, plain)
+    return _run(planned, workers, as_json, plain)
 
 
-def _run(planned: PlannedSweep, jobs: int, as_json: bool, plain: bool) -> int:
+def _run(planned: PlannedSweep, workers: int, as_json: bool, plain: bool) -> int:
     """Run the plans one after another on this machine."""
     from medssl_bench.api import execute
     from medssl_bench.cli.planned import show_failures
@@ -130,7 +140,7 @@ def _run(planned: PlannedSweep, jobs: int, as_json: bool, plain: bool) -> int:
     failures = {}
     with Progress(plain or None, quiet=as_json) as progress:
         for plan in planned.plans:
-            outcome = execute(plan, planned.root, planned.cache, jobs, progress.emit)
+            outcome = execute(plan, planned.root, planned.cache, workers, progress.emit)
             failures.update({failure.unit: failure for failure in outcome.failures})
     left = planned.unrecorded()
     if as_json:
@@ -145,21 +155,31 @@ def _run(planned: PlannedSweep, jobs: int, as_json: bool, plain: bool) -> int:
     return 1 if failures or left else 0
 
 
-def _submit(planned: PlannedSweep, site: Site, as_json: bool, plain: bool) -> int:
+def _submit(planned: PlannedSweep, site: Site, changed: bool, as_json: bool, plain: bool) -> int:
     """Hand every plan that misses something to the cluster."""
+    from medssl_bench.api import check_room
     from medssl_bench.progress import Progress
     from medssl_bench.slurm.dispatch import submit
 
-    lines: list[str] = []
+    lines, jobs = [], []
+    for plan in planned.plans:
+        check_room(plan, planned.root, planned.cache)
     with Progress(plain or None, quiet=as_json) as progress:
-        for plan in planned.plans:
+        for number, plan in enumerate(planned.plans, 1):
             if plan.missing_cells or plan.missing_starts:
-                done = submit(plan, planned.root, planned.cache, site, progress.emit)
-                lines += done.lines
+                name = f"{planned.sweep.name} run {number}"
+                done = submit(
+                    plan, planned.root, planned.cache, site, progress.emit, sweep=name,
+                    changed=changed,
+                )  # fmt: skip
+                jobs += [job for ids in done.jobs.values() for job in ids]
+                lines += [f"run {number}: {line}" for line in done.lines]
     if as_json:
-        click.echo(json.dumps({**_json(planned), "submitted": lines}, indent=1))
-    else:
-        click.echo("\n".join(lines) if lines else "everything is recorded: nothing to submit")
+        click.echo(json.dumps({**_json(planned), "jobs": jobs}, indent=1))
+        return 0
+    click.echo("\n".join(lines) if lines else "nothing to submit: everything is recorded")
+    if jobs:
+        click.echo(f"next: bench status --results {planned.root} --watch")
     return 0
 
 
@@ -176,13 +196,13 @@ def _text(planned: PlannedSweep) -> str:
             f" {settings.profile}, {settings.backbone},"
             f" corpus {plan.corpus.corpus.name if plan.corpus else 'none'}"
             f"{f' ({len(plan.corpus.cases)} cases)' if plan.corpus else ''};"
-            f" {len(plan.missing_starts)} pretrainings and {len(plan.missing_cells)} of"
-            f" {len(plan.cells)} cells to run"
+            f" to run: {len(plan.missing_starts)} of {len(plan.starts)} pretrainings,"
+            f" {len(plan.missing_cells)} of {len(plan.cells)} cells"
         )
     cells, starts = planned.cells, planned.starts
     lines.append(
-        f"in all {len(starts)} pretrainings, {sum(starts.values())} recorded; {len(cells)} cells,"
-        f" {sum(cells.values())} recorded; results in {planned.root}"
+        f"in all, each once: pretrainings {len(starts)}, {sum(starts.values())} recorded; cells"
+        f" {len(cells)}, {sum(cells.values())} recorded; results in {planned.root}"
     )
     told = list(dict.fromkeys(text for plan in planned.plans for text in plan.warnings))
     lines += [f"warning: {text}" for text in told[:5]]

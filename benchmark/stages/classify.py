@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from medssl_bench import interrupt
 from medssl_bench.analysis.classification import CLASSIFIED
 from medssl_bench.data.crops import centred_start
 from medssl_bench.errors import DivergedError
@@ -73,6 +74,7 @@ def classify(
             for place, name in sorted(task.classes.items())
         ]
         emit(Event(title, number + 1, len(tests), "evaluating"))
+        interrupt.check()
     return Evaluation(pd.DataFrame(rows))
 
 

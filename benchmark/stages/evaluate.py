@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from medssl_bench import interrupt
 from medssl_bench.analysis.metrics import CaseRow, case_metrics
 from medssl_bench.config import EvaluateSettings
 from medssl_bench.data.labels import class_ids
@@ -115,6 +116,7 @@ def evaluate(
             while len(pending) > 2:
                 rows += pending.pop(0).result()
             emit(Event(title, number + 1, len(tests), "evaluating"))
+            interrupt.check()
         for future in pending:
             rows += future.result()
     maps = {name: future.result() for name, future in kept.items()}
@@ -154,6 +156,7 @@ def evaluate_label_maps(
                 np.asarray(case.image()[0]), np.asarray(case.label()), working, case.spacing
             )
         emit(Event(title, number + 1, len(tests), "evaluating"))
+        interrupt.check()
     return Evaluation(pd.DataFrame(rows), slices, kept)
 
 

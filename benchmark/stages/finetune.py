@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from medssl_bench import checkpoint
+from medssl_bench import checkpoint, interrupt
 from medssl_bench.config import EvaluateSettings, FinetuneSettings
 from medssl_bench.data.augmentation import augment
 from medssl_bench.data.sampling import (
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from medssl_bench.data.cache import Prepared
+
+WORTH_SAVING = 60.0
+"""Seconds of training that are saved before the test cases are evaluated."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,7 @@ def finetune(
     Raises:
         DivergedError: The loss became NaN or infinite.
         MemoryShortageError: The cases do not fit in memory.
+        Interrupted: Told to stop; the checkpoint holds everything up to this step.
     """
     settings = job.settings
     fabric = compute.fabric()
@@ -178,21 +183,25 @@ def finetune(
                 f"{history.latest}, {(done - start) * settings.batch / (now - began):.1f} cases/s"
             )
             emit(Event(job.title, done, steps, note))
-            if now - saved_at > checkpoint_seconds and done < steps:
-                check()
-                checkpoint.save(
-                    work,
-                    {
-                        "network": network.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "step": done,
-                        "seconds": seconds + now - began,
-                        "resumed": resumed,
-                        "history": history.points,
-                        "best": best.state(),
-                    },
-                )
-                saved_at = now
+        # What comes after the last step takes its time too, and may be cut short.
+        due = now - saved_at > min(checkpoint_seconds, WORTH_SAVING if done == steps else math.inf)
+        if due or interrupt.told():
+            check()
+            checkpoint.save(
+                work,
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": done,
+                    "seconds": seconds + now - began,
+                    "resumed": resumed,
+                    "history": history.state(),
+                    "best": best.state(),
+                },
+            )
+            saved_at = now
+            if interrupt.told():
+                raise interrupt.Interrupted(f"{job.title} stopped after step {done}")
     check()
     if best.weights is not None:
         network.load_state_dict(best.weights)

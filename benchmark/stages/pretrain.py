@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from medssl_bench import checkpoint, registry
+from medssl_bench import checkpoint, interrupt, registry
 from medssl_bench.claims import ClaimLost
 from medssl_bench.config import PretrainSettings
 from medssl_bench.data.sampling import StepSlots, UnlabelledCrops
 from medssl_bench.devices import joint_mean, run_on_devices
 from medssl_bench.digest import seed_from
+from medssl_bench.errors import CaseError
 from medssl_bench.history import History
 from medssl_bench.method import Batch, Losses, Method, Progress
 from medssl_bench.networks import build_encoder
@@ -120,6 +121,7 @@ def pretrain(
     Raises:
         CaseError: The loss became NaN or infinite; the last good checkpoint stays.
         ClaimLost: Another process took the work over.
+        Interrupted: Told to stop; the checkpoint holds everything up to this step.
     """
     if compute.devices > 1:
         run_on_devices(compute, plugins, emit, _train, job, supplies)
@@ -161,16 +163,27 @@ class _Training:
                 labelled.cases, labelled.targets, settings.crop, job.seed, fabric
             )
         self.start, self.seconds, self.resumed, self.peak = 0, 0.0, 0, 0
-        points = None
         saved = checkpoint.load(supplies.work)
         if saved is not None:
+            self._check_devices(saved)
             self.method.load_state_dict(saved["method"])
             self.optimizer.load_state_dict(saved["optimizer"])
+            self.watch.restore(saved["watch"])
             self.start, self.seconds, self.peak = saved["step"], saved["seconds"], saved["peak"]
             self.resumed = saved["resumed"] + (self.start < settings.steps)
-            points = saved["history"]
-        self.history = History(settings.steps, points, joint_mean(fabric))
+        history = saved and saved["history"]
+        self.history = History(settings.steps, history, joint_mean(fabric))
         self.began = self.saved_at = time.monotonic()
+
+    def _check_devices(self, saved: Mapping[str, Any]) -> None:
+        """Refuse to go on with another number of devices: the same crops add up differently."""
+        world = self.fabric.world_size
+        if saved["step"] < self.job.settings.steps and saved["devices"] != world:
+            raise CaseError(
+                f"{self.job.title}: step {saved['step']} was reached on {saved['devices']} devices,"
+                f" {world} would round otherwise; go on with --devices {saved['devices']}, or"
+                f" remove {self.supplies.work.parent} to start over"
+            )
 
     def run(self) -> None:
         """Take every step that is left."""
@@ -190,9 +203,13 @@ class _Training:
             seed_step(seed_from(job.seed, "step", step, *([rank] if rank else [])))
             losses, norm = self._step(Progress(step, settings.steps), sample)
             self.history.add(step, {"loss": losses.total, **losses.terms, "gradient_norm": norm})
+            done = step + 1
             if self.history.at_point:
-                self._close_point(step + 1)
-        self._agree(due=True)
+                self._close_point(done)
+            asked = world == 1 or self.history.at_point or done % interrupt.ROUND == 0
+            if asked and done < settings.steps:
+                self._save_or_stop(done)
+        self._agree("due")
 
     def _step(self, progress: Progress, sample: dict[str, Any]) -> tuple[Losses, Tensor]:
         """Take one optimizer step; returns its losses and the gradient's norm before clipping."""
@@ -222,7 +239,7 @@ class _Training:
         return losses, norm
 
     def _close_point(self, done: int) -> None:
-        """Note what belongs to a point of the history, show it, and save when it is time."""
+        """Note what belongs to a point of the history, and show it."""
         settings = self.job.settings
         rate = {"lr": float(self.optimizer.param_groups[0]["lr"])}
         figures = {**rate, **self.method.watch(), **self.watch.figures()}
@@ -233,32 +250,47 @@ class _Training:
         speed = (done - self.start) * settings.batch / (now - self.began)
         note = f"{self.history.latest}, {speed:.1f} scans/s"
         self.emit(Event(self.job.title, done, settings.steps, note))
-        due = now - self.saved_at > self.supplies.checkpoint_seconds and done < settings.steps
-        if self._agree(due):
+
+    def _save_or_stop(self, done: int) -> None:
+        """Write a checkpoint when it is time to, and stop after one when told to.
+
+        Raises:
+            Interrupted: The first process was told to stop.
+        """
+        due = time.monotonic() - self.saved_at > self.supplies.checkpoint_seconds
+        word = self._agree("stop" if interrupt.told() else "due" if due else "")
+        if word:
             self.save(done)
-            self.saved_at = now
+            self.saved_at = time.monotonic()
+        if word == "stop":
+            raise interrupt.Interrupted(f"{self.job.title} stopped after step {done}")
 
     def _probes(self, done: int) -> bool:
         """Tell whether a probe falls on this point: the first at or after each multiple."""
         every, before = self.job.settings.probe_every, done - self.history.every
         return done // every > before // every or done == self.job.settings.steps
 
-    def _agree(self, due: bool) -> bool:
-        """Follow the first process: is a checkpoint due, and is the claim still ours?"""
-        word = "due" if due else ""
-        if due and self.fabric.global_rank == 0:
+    def _agree(self, word: str) -> str:
+        """Follow the first process's word, which is nothing unless the claim is still ours.
+
+        Raises:
+            ClaimLost: Another process took the work over.
+        """
+        lost = None
+        if word and self.fabric.global_rank == 0:
             try:
                 self.supplies.check()
-            except ClaimLost as lost:
-                word = str(lost)
+            except ClaimLost as error:
+                lost = str(error)
         if self.fabric.world_size > 1:
-            word = self.fabric.broadcast(word)
-        if word not in ("due", ""):
-            raise ClaimLost(word)
-        return word == "due"
+            word, lost = self.fabric.broadcast((word, lost))
+        if lost is not None:
+            raise ClaimLost(lost)
+        return word
 
     def save(self, done: int) -> None:
-        """Write a checkpoint, from the first process."""
+        """Write a checkpoint, from the first process; each has to call this."""
+        history = self.history.state()
         if self.fabric.global_rank:
             return
         self.peak = max(self.peak, peak_bytes(self.fabric.device.type) or 0)
@@ -271,7 +303,9 @@ class _Training:
                 "seconds": self.seconds + time.monotonic() - self.began,
                 "resumed": self.resumed,
                 "peak": self.peak,
-                "history": self.history.points,
+                "devices": self.fabric.world_size,
+                "watch": self.watch.state(),
+                "history": history,
             },
         )
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medssl_bench import interrupt
 from medssl_bench.analysis.similarity import Matrix, MinibatchCKA, u_centred
 from medssl_bench.config import SimilaritySettings
 from medssl_bench.data.crops import sample_start
@@ -103,6 +104,7 @@ def measure_similarity(
         if number == 0:
             looks = [_looks(one, name, crops, device) for name, one in encoders.items()]
         emit(Event(title, number + 1, settings.groups, "comparing encoders"))
+        interrupt.check()
     attention = pd.concat(looks, ignore_index=True)
     n = settings.groups * settings.group
     how = Reuse(

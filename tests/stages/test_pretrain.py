@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medssl_bench import registry
+from medssl_bench import interrupt, registry
 from medssl_bench.claims import ClaimLost
 from medssl_bench.config import load_settings
 from medssl_bench.data.sampling import StepSlots
@@ -110,6 +110,34 @@ def test_a_run_goes_on_from_its_last_checkpoint(train, tmp_path: Path) -> None:
     assert again.resumed == 1
     assert again.history == whole.history
     assert all(torch.equal(again.state[name], value) for name, value in whole.state.items())
+
+
+def test_a_run_told_to_stop_between_two_points_ends_as_if_it_had_not_been(
+    train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medssl_bench.history.POINTS", 1)
+    plan = plan_of("simmim", tmp_path)
+    whole = train(plan, "whole")
+    for stops in (1, 2):
+        monkeypatch.setattr(interrupt, "_word", "SIGUSR1")
+        with pytest.raises(interrupt.Interrupted, match=f"stopped after step {stops}"):
+            train(plan, "stopped")
+    interrupt.tell(None)
+    again = train(plan, "stopped")
+    assert again.resumed == 2
+    assert again.history == whole.history and "feature_std" in whole.history[-1]
+    assert all(torch.equal(again.state[name], value) for name, value in whole.state.items())
+
+
+def test_another_number_of_devices_does_not_go_on(
+    train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupt, "_word", "SIGUSR1")
+    with pytest.raises(interrupt.Interrupted):
+        train(plan_of("simmim", tmp_path))
+    interrupt.tell(None)
+    with pytest.raises(CaseError, match="step 1 was reached on 1 devices, 2 would round otherwise"):
+        train(plan_of("simmim", tmp_path, devices=2))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Schedules, parameter groups, histories and sampling, against closed forms."""
 
+import copy
 import math
 
 import numpy as np
@@ -73,6 +74,23 @@ def test_history_keeps_means_and_refuses_what_is_not_finite() -> None:
     history.add(4, {"loss": torch.tensor(float("nan"))})
     with pytest.raises(CaseError, match="loss became nan at or just before step 6"):
         history.add(5, {"loss": torch.tensor(1.0)})
+
+
+def test_history_goes_on_in_the_middle_of_a_point() -> None:
+    """Processes hold 0, 2, 4, ... and 1, 3, 5, ...; their joint mean is half a step more."""
+    whole, first = (History(steps=2000, joint=lambda v: v + 0.5) for _ in range(2))
+    values = torch.rand(7).double() * 1e3
+    for step in range(4):
+        whole.add(step, {"loss": values[step]})
+    for step in range(2):
+        first.add(step, {"loss": values[step]})
+    assert not first.at_point
+    second = History(2000, copy.deepcopy(first.state()), joint=lambda v: v + 0.5)
+    assert not second.at_point
+    for step in range(2, 4):
+        second.add(step, {"loss": values[step]})
+    assert second.at_point and second.points == whole.points
+    assert whole.points[0]["loss"] == pytest.approx(float(values[:4].mean()) + 0.5, rel=1e-6)
 
 
 def test_a_validation_score_stands_at_its_own_step() -> None:
