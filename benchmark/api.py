@@ -13,11 +13,14 @@ from medssl_bench.progress import Emit, Event, Progress
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medssl_bench.config import Settings
     from medssl_bench.export import Export
     from medssl_bench.networks.encoder import Encoder
     from medssl_bench.plan import Plan
     from medssl_bench.runner import Failure
+    from medssl_bench.survey import Survey
     from medssl_bench.training import Elsewhere
+    from medssl_bench.workspace import Workspace
 
 Words = str | int | Path | Sequence[str | int | Path]
 Folders = str | Path | Mapping[str, Path | str] | Sequence[str | Path]
@@ -61,6 +64,7 @@ def make_plan(
     settings: Mapping[str, Any] | None = None,
     assignments: Sequence[str] = (),
     plugins: Words = (),
+    survey: Survey | None = None,
     elsewhere: Elsewhere | None = None,
 ) -> tuple[Plan, Path, Path]:
     """Validate a request; returns the plan, the results folder and the cache folder.
@@ -70,6 +74,7 @@ def make_plan(
     a mapping name -> folder (of tasks and corpora), or a list of what ``--data`` takes; ``split``
     likewise, task -> files. ``exclude_leaks`` leaves out the volumes of the corpus in which
     ``bench data audit`` found test cases. ``keep_predictions`` keeps the label maps of test cases.
+    Plans that are made with one ``survey`` read the data they have in common once.
     ``elsewhere`` takes the place of ``device`` and ``devices`` where another machine computes.
 
     Raises:
@@ -78,7 +83,6 @@ def make_plan(
     import torch
 
     from medssl_bench import registry
-    from medssl_bench.config import load_settings
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.plan import Request, build_plan
     from medssl_bench.registry import load_plugin
@@ -93,24 +97,22 @@ def make_plan(
     files = tuple(Path(plugin) for plugin in _listed(plugins))
     for plugin in files:
         load_plugin(plugin)
-    given: dict[str, Any] = {}
-    asked = {
-        "corpus": corpus or workspace.corpus,
-        "corpus_size": corpus_size,
-        "exclude_leaks": exclude_leaks or None,
-        "pretrain.crop": crop and [crop] * 3,
-        "finetune.crop": crop and [crop] * 3,
-        "backbone": backbone or workspace.backbone,
-        "draws": draws or workspace.draws,
-        "seeds": seeds or workspace.seeds,
-        "pretrain_seed": pretrain_seed,
-        "select": select,
-        "keep_predictions": keep_predictions,
-    }
-    given.update({key: value for key, value in asked.items() if value is not None})
-    given.update(settings or {})
-    from_file = [f"{key}={json.dumps(value, default=str)}" for key, value in workspace.set.items()]
-    chosen = load_settings(profile or workspace.profile, given, [*from_file, *assignments])
+    chosen = make_settings(
+        workspace,
+        profile=profile,
+        corpus=corpus,
+        corpus_size=corpus_size,
+        exclude_leaks=exclude_leaks,
+        backbone=backbone,
+        crop=crop,
+        draws=draws,
+        seeds=seeds,
+        pretrain_seed=pretrain_seed,
+        select=select,
+        keep_predictions=keep_predictions,
+        settings=settings,
+        assignments=assignments,
+    )
     if elsewhere is None:
         where = resolve_device(device)
         threads = max(1, torch.get_num_threads() // (devices if where == "cpu" else 1))
@@ -137,7 +139,34 @@ def make_plan(
         check_writable(folder)
     store = Store(root, read_only=True, missing_ok=True)
     INDEX.use(cache)
-    return build_plan(request, compute, store), root, cache
+    return build_plan(request, compute, store, survey), root, cache
+
+
+def make_settings(
+    workspace: Workspace,
+    *,
+    profile: str | None = None,
+    crop: int | None = None,
+    exclude_leaks: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+    **asked: Any,
+) -> Settings:
+    """Settings of a request, as :func:`make_plan` takes it: bench.yaml's where it says nothing.
+
+    Raises:
+        BenchError: A setting that does not exist, or a value that does not fit.
+    """
+    from medssl_bench.config import load_settings
+
+    defaults = ("corpus", "backbone", "draws", "seeds")
+    asked |= {name: asked.get(name) or getattr(workspace, name) for name in defaults}
+    asked["exclude_leaks"] = exclude_leaks or None
+    asked["pretrain.crop"] = asked["finetune.crop"] = crop and [crop] * 3
+    given = {key: value for key, value in asked.items() if value is not None}
+    given.update(settings or {})
+    from_file = [f"{key}={json.dumps(value, default=str)}" for key, value in workspace.set.items()]
+    return load_settings(profile or workspace.profile, given, [*from_file, *assignments])
 
 
 def run(

@@ -70,8 +70,8 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
         lines.append(f"cells: {len(missing)} to run, {len(plan.recorded)} recorded and skipped")
     lines.append(f"time: {_time(expected, workers)}")
     lines.append(
-        f"storage: at most {_size(need_cache)} of cache in {cache},"
-        f" {_size(need_results)} of results in {root}"
+        f"storage: at most {size_text(need_cache)} of cache in {cache},"
+        f" {size_text(need_results)} of results in {root}"
     )
     lines += [f"warning: {text}" for text in plan.warnings[:5]]
     if len(plan.warnings) > 5:
@@ -249,7 +249,8 @@ def _time(expected: Hours, workers: int) -> str:
     return f"about {hours:.1f} hours, by recorded or measured costs"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Return a number of bytes in MiB or GiB."""
     if count < 2**30:
         return f"{count / 2**20:.0f} MiB"
     return f"{count / 2**30:.1f} GiB"

@@ -106,24 +106,44 @@ def draw_cases(
     Raises:
         BenchError: more cases are asked for than there are, or a second draw of ``full``.
     """
-    shots = Shots.parse(shots) if isinstance(shots, str) else shots
-    if draw < 0 or draw not in shots.draws(draw + 1):
-        raise BenchError(f"{task}: shots {shots} has no draw {draw}; full has draw 0 only")
-    ranked = _rank([case for case in pool if case.pool == "train"], draw, task)
-    kept_back = ranked[max(0, len(ranked) - validation) :]
-    patients = {case.group for case in kept_back}
-    free = [case for case in ranked if case.group not in patients]
-    count = len(free) if shots.is_full else shots.count(len(ranked))
-    if count > len(free) or count == 0:
-        wanted = f"{shots} ({count} cases)" if shots.text.endswith("%") else f"{shots}"
-        besides = f" beside {validation} for validation" if validation else ""
-        raise BenchError(
-            f"{task}: --shots {wanted}{besides} asked, but only {len(free)} training cases are"
-            f" available{' then' if validation else ''}; ask for fewer shots"
-        )
-    train = tuple(case.id for case in free[:count])
-    held = tuple(case.id for case in kept_back)
-    return Draw(train, held, digest({"train": sorted(train), "validation": sorted(held)}))
+    return Ranking.of(pool, draw, task).draw(shots, validation)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The order in which one draw takes a task's training cases, whatever the shots."""
+
+    task: str
+    number: int
+    """Of the draw, from 0."""
+    ranked: Sequence[Case]
+
+    @classmethod
+    def of(cls, pool: Sequence[Case], draw: int, task: str) -> Ranking:
+        """Rank the training cases among ``pool`` for a draw; see :func:`draw_cases`."""
+        return cls(task, draw, _rank([case for case in pool if case.pool == "train"], draw, task))
+
+    def draw(self, shots: Shots | str, validation: int = 0) -> Draw:
+        """Take the cases of a cell; see :func:`draw_cases`."""
+        shots = Shots.parse(shots) if isinstance(shots, str) else shots
+        if self.number < 0 or self.number not in shots.draws(self.number + 1):
+            raise BenchError(
+                f"{self.task}: shots {shots} has no draw {self.number}; full has draw 0 only"
+            )
+        kept_back = self.ranked[max(0, len(self.ranked) - validation) :]
+        patients = {case.group for case in kept_back}
+        free = [case for case in self.ranked if case.group not in patients]
+        count = len(free) if shots.is_full else shots.count(len(self.ranked))
+        if count > len(free) or count == 0:
+            wanted = f"{shots} ({count} cases)" if shots.text.endswith("%") else f"{shots}"
+            besides = f" beside {validation} for validation" if validation else ""
+            raise BenchError(
+                f"{self.task}: --shots {wanted}{besides} asked, but only {len(free)} training cases"
+                f" are available{' then' if validation else ''}; ask for fewer shots"
+            )
+        train = tuple(case.id for case in free[:count])
+        held = tuple(case.id for case in kept_back)
+        return Draw(train, held, digest({"train": sorted(train), "validation": sorted(held)}))
 
 
 def _rank(cases: Sequence[Case], draw: int, task: str) -> list[Case]:

@@ -48,10 +48,10 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     cells = [c.cell.backbone for c in plan.missing_cells if not c.own_training]
     # A checkpoint holds weights and two moments in float32, twice (the last two are kept).
     trained = [job.backbone for job in plan.missing_pretrainings] + cells
-    running = 2 * 3 * 2 * max(map(_weight_bytes, trained), default=0)
-    kept = sum(map(_weight_bytes, starts))
+    running = 2 * 3 * 2 * max(map(weight_bytes, trained), default=0)
+    kept = sum(map(weight_bytes, starts))
     if plan.settings.keep == "all":
-        kept += sum(map(_weight_bytes, cells))
+        kept += sum(map(weight_bytes, cells))
     records = len(plan.missing_cells) * BYTES_PER_RECORD
     return volumes, int(running + kept + records + _own_bytes(plan) + _prediction_bytes(plan))
 
@@ -111,7 +111,7 @@ def unprepared(owner: Task | Corpus, cases: Sequence[Case], cache: Path) -> tupl
     return missing, size
 
 
-def _weight_bytes(backbone: str) -> int:
+def weight_bytes(backbone: str) -> int:
     """Bytes of a segmentor's weights in float32."""
     return int(4e6 * float(registry.backbones.entry(backbone).info["params_m"]))
 

@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING
 from medssl_bench import registry
 from medssl_bench.config import Settings
 from medssl_bench.digest import digest, seed_from
-from medssl_bench.draws import Draw, Shots, check_split, draw_cases, split_digest
+from medssl_bench.draws import Shots, check_split, split_digest
 from medssl_bench.errors import BenchError
-from medssl_bench.keys import (
-    method_config,
-    own_protocol_digest,
-    pretrain_job,
-    protocol_digest,
-)
+from medssl_bench.keys import pretrain_job
 from medssl_bench.plan_checks import (
     check_coarsest,
     check_crops,
     check_method_settings,
     check_probed,
 )
-from medssl_bench.record import Cell
+from medssl_bench.planned_cells import PlannedCell, is_own_training, plan_cells
+from medssl_bench.survey import Survey
 from medssl_bench.validation import check_cases, raise_errors
 
 if TYPE_CHECKING:
@@ -89,24 +85,6 @@ class PlannedCorpus:
     corpus: Corpus
     cases: tuple[Case, ...]
     digest: str
-
-
-@dataclass(frozen=True)
-class PlannedCell:
-    """A cell, the labelled cases it uses, and the optimizer steps it takes."""
-
-    cell: Cell
-    draw: Draw
-    steps: int
-    epochs: float
-    own_training: bool = False
-    """Its method brings network and training of its own, in place of the common fine-tuning."""
-
-    @property
-    def title(self) -> str:
-        """How progress lines call it."""
-        cell = self.cell
-        return f"{cell.method} {cell.task} {cell.shots} shots draw {cell.draw} seed {cell.seed}"
 
 
 @dataclass(frozen=True)
@@ -199,8 +177,12 @@ class Plan:
         return asked and pretraining not in self.pretrained
 
 
-def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
+def build_plan(
+    request: Request, compute: Compute, store: Store, survey: Survey | None = None
+) -> Plan:
     """Validate names, data, headers, splits and shots; list the cells and what they need.
+
+    Plans that are made with one ``survey`` read the data they have in common once.
 
     Raises:
         BenchError: Anything is wrong; nothing was started.
@@ -208,6 +190,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
     from medssl_bench.imports import find_sources, plan_import
     from medssl_bench.tasks import load_tasks
 
+    survey = survey or Survey()
     methods = _names(registry.methods, request.methods)
     check_method_settings(request.settings)
     methods, warnings = _without_corpus(methods, request)
@@ -225,11 +208,11 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         check_crops(request.settings, tasks, pretrains=False, own=source.backbone)
     planned: dict[str, PlannedTask] = {}
     for task in tasks:
-        planned[task.name], notes = _find_task(task, request.data, request.splits)
+        planned[task.name], notes = _surveyed_task(task, request, survey)
         warnings += [*notes, *_trained_on_tests(planned[task.name], store.root)]
     corpus = None
     if trained:
-        corpus, notes = _find_corpus(request.settings, request.data, store.root)
+        corpus, notes = _find_corpus(request.settings, request.data, store.root, survey)
         warnings += notes
     jobs = {
         name: pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
@@ -239,17 +222,10 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         imports[name], notes = plan_import(name, source, store)
         warnings += notes
     starts: dict[str, PretrainJob | ImportJob] = {**jobs, **imports}
-    probe = _find_probe(request) if jobs else None
+    probe = _find_probe(request, survey) if jobs else None
     if probe is not None:
         warnings += _not_probed(jobs.values(), store)
-    cells = [
-        _plan_cell(method, starts, planned[task.name], text, draw, seed, request.settings, compute)
-        for task in tasks
-        for text in shots
-        for draw in Shots.parse(text).draws(request.settings.draws)
-        for seed in range(request.settings.seeds)
-        for method in methods
-    ]
+    cells = plan_cells(methods, starts, planned, shots, request.settings, compute)
     for backbone in dict.fromkeys(c.cell.backbone for c in cells if not c.own_training):
         check_coarsest(request.settings, tasks, backbone)
     return Plan(
@@ -259,7 +235,7 @@ def build_plan(request: Request, compute: Compute, store: Store) -> Plan:
         corpus=corpus,
         pretrainings={job.key: job for job in jobs.values()},
         cells=tuple(cells),
-        recorded=frozenset(c.cell.key for c in cells if store.has(c.cell)),
+        recorded=store.recorded(planned.cell for planned in cells),
         pretrained=frozenset(job.key for job in starts.values() if store.has_pretraining(job.key)),
         warnings=tuple(warnings),
         imports={job.key: job for job in imports.values()},
@@ -307,7 +283,7 @@ def _exposures(
     return found
 
 
-def _find_probe(request: Request) -> PlannedTask | None:
+def _find_probe(request: Request, survey: Survey) -> PlannedTask | None:
     """Find the training cases of ``pretrain.probe``."""
     from medssl_bench.tasks import load_tasks
 
@@ -315,7 +291,7 @@ def _find_probe(request: Request) -> PlannedTask | None:
         return None
     (task,) = load_tasks((request.settings.pretrain.probe,))
     check_probed("pretrain.probe", task)
-    found, _ = _find_task(task, request.data, request.splits)
+    found, _ = _surveyed_task(task, request, survey)
     return replace(found, cases=tuple(case for case in found.cases if case.pool == "train"))
 
 
@@ -354,11 +330,6 @@ def _without_corpus(methods: list[str], request: Request) -> tuple[list[str], li
     return methods, []
 
 
-def is_own_training(method: str) -> bool:
-    """Tell whether a method brings network and training of its own."""
-    return bool(registry.methods.load(method).requires.own_training)
-
-
 def _trains(method: str) -> bool:
     return bool(registry.methods.load(method).requires.trains)
 
@@ -394,6 +365,14 @@ def find_cases(
     return cases, source, notes
 
 
+def _surveyed_task(task: Task, request: Request, survey: Survey) -> tuple[PlannedTask, list[str]]:
+    """Find a task's cases, or return what was found of the same task and folder before."""
+    split = request.splits.get(task.name)
+    what = ("task", digest(task.model_dump(mode="json")), data_folder(task.name, request.data),
+            split and split.source)  # fmt: skip
+    return survey.once(what, lambda: _find_task(task, request.data, request.splits))
+
+
 def _find_task(
     task: Task, data: Mapping[str, Path], splits: Mapping[str, SplitFile]
 ) -> tuple[PlannedTask, list[str]]:
@@ -414,7 +393,7 @@ def _find_task(
 
 
 def _find_corpus(
-    settings: Settings, data: Mapping[str, Path], root: Path
+    settings: Settings, data: Mapping[str, Path], root: Path, survey: Survey
 ) -> tuple[PlannedCorpus, list[str]]:
     from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.tasks.corpora import load_corpus
@@ -423,11 +402,17 @@ def _find_corpus(
         raise BenchError(
             "which corpus? give --corpus NAME or --corpus folder:PATH, or `corpus:` in bench.yaml"
         )
-    corpus = load_corpus(settings.corpus)
-    found = corpus.cases(corpus_folder(corpus, data))
+    corpus = survey.once(("corpus", settings.corpus), lambda: load_corpus(str(settings.corpus)))
+    folder = corpus_folder(corpus, data)
+    found = survey.once(("volumes", settings.corpus, folder), lambda: corpus.cases(folder))
     kept = _without_leaks(found, root) if settings.exclude_leaks else found
     cases = _subset(kept, corpus.name, settings.corpus_size)
-    notes = [str(note) for note in raise_errors(check_cases(cases, corpus), corpus.name)]
+    notes = [
+        str(note)
+        for note in raise_errors(
+            survey.check(cases, corpus, (settings.corpus, folder)), corpus.name
+        )
+    ]
     if corpus.expected is not None and len(found) < corpus.expected:
         notes.append(
             f"{len(found)} of {corpus.expected} cases found; see"
@@ -491,56 +476,3 @@ def _case_digest(case: Case) -> str:
     images = {name: of(source) for name, source in case.images.items()}
     truth = of(case.label) if case.class_id is None else f"class {case.class_id}"
     return digest([case.id, case.pool, case.group, images, truth])
-
-
-def _plan_cell(
-    method: str,
-    starts: Mapping[str, PretrainJob | ImportJob],
-    found: PlannedTask,
-    shots: str,
-    draw: int,
-    seed: int,
-    settings: Settings,
-    compute: Compute,
-) -> PlannedCell:
-    if is_own_training(method):
-        return _plan_own_cell(method, found, shots, draw, seed, settings)
-    held_out = settings.finetune.validation_cases if settings.select == "validation" else 0
-    drawn = draw_cases(found.cases, shots, draw, found.task.name, held_out)
-    steps = settings.finetune.budget(shots, len(drawn.train))
-    backbone = starts[method].backbone if method in starts else settings.backbone
-    cell = Cell(
-        method=method,
-        pretraining=starts[method].key if method in starts else "none",
-        backbone=backbone,
-        task=found.task.name,
-        shots=shots,
-        draw=draw,
-        seed=seed,
-        protocol=protocol_digest(found, settings, compute.precision, backbone),
-    )
-    return PlannedCell(cell, drawn, steps, settings.finetune.epochs_of(steps, len(drawn.train)))
-
-
-def _plan_own_cell(
-    method: str, found: PlannedTask, shots: str, draw: int, seed: int, settings: Settings
-) -> PlannedCell:
-    """Plan a cell of a method that brings its own training; it has no use for validation cases."""
-    if found.task.classifies:
-        raise BenchError(
-            f"{method} segments, and {found.task.name} classifies whole volumes; leave one out"
-        )
-    kind = registry.methods.load(method)
-    config = method_config(method, settings.methods.get(method, {}))
-    cell = Cell(
-        method=method,
-        pretraining="none",
-        backbone=kind.network,
-        task=found.task.name,
-        shots=shots,
-        draw=draw,
-        seed=seed,
-        protocol=own_protocol_digest(found, settings, kind.decides(config), kind.version),
-    )
-    drawn = draw_cases(found.cases, shots, draw, found.task.name)
-    return PlannedCell(cell, drawn, kind.budget(config), 0.0, own_training=True)

@@ -14,14 +14,23 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench.digest import weights_digest
 from medssl_bench.durable import create_once, damaged, publish_folder, read_verified, temporary_name
 from medssl_bench.errors import BenchError, DamagedError
-from medssl_bench.record import Cell, Record, Reuse, folder_name, parse_record, utc_now
+from medssl_bench.record import (
+    SCHEMA_VERSION,
+    Cell,
+    Record,
+    Reuse,
+    folder_name,
+    parse_record,
+    utc_now,
+)
 from medssl_bench.tables import cell_columns, check_columns, join, read_table
 
 if TYPE_CHECKING:
@@ -31,6 +40,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Raised when the folder's layout changes; a folder of a newer format is refused."""
+
+READERS = 16
+"""Threads that read records; a network file system answers many at once."""
 
 CASE_COLUMNS = ("case", "target", "status")
 """What every row of a case table must say, beside its metrics."""
@@ -138,6 +150,26 @@ class Store:
             return False
         read_record(folder)
         return True
+
+    def recorded(self, cells: Iterable[Cell]) -> frozenset[str]:
+        """Return the keys of those cells that are recorded, for many at once.
+
+        Folders are listed once for each task, and what is there is compared with its checksum and
+        its key; the whole of a record is read by :meth:`has`. Raises BenchError where one is
+        damaged.
+        """
+        wanted: dict[str, dict[str, str]] = {}
+        for cell in cells:
+            wanted.setdefault(cell.task, {})[cell.slug] = cell.key
+        found: list[tuple[Path, str]] = []
+        for task, slugs in wanted.items():
+            folder = self.root / "records" / folder_name(task)
+            there = {path.name for path in _published(folder, depth=1)}
+            found += [(folder / slug, key) for slug, key in slugs.items() if slug in there]
+        with ThreadPoolExecutor(READERS, thread_name_prefix="records") as pool:
+            for _ in pool.map(lambda pair: _check_key(*pair), found):
+                pass
+        return frozenset(key for _, key in found)
 
     def read(self, which: Cell | str) -> Record:
         """Read the record of a cell or of a key; raises BenchError where there is no sound one."""
@@ -303,6 +335,14 @@ def read_record(folder: Path) -> Record:
     if record.cell.slug != folder.name:
         raise damaged(folder, f"it is the record of {record.cell.slug}")
     return record
+
+
+def _check_key(folder: Path, key: str) -> None:
+    """Raise BenchError where a published folder is damaged or is not the record of this key."""
+    content = read_verified(folder, "record.json")
+    told = (f'"schema_version": {SCHEMA_VERSION},', f'"key": "{key}",')  # as Record.to_json has it
+    if not all(words.encode() in content for words in told):
+        read_record(folder)
 
 
 def _published(root: Path, depth: int) -> Iterator[Path]:

@@ -14,6 +14,7 @@ from medssl_bench.errors import BenchError, did_you_mean
 
 COMMANDS = {
     "run": "Pretrain, fine-tune, evaluate and record a grid of methods and tasks.",
+    "sweep": "Run an experiment of several runs, from a file, here or on a cluster.",
     "pretrain": "Run only the pretraining, for later runs to start from.",
     "probe": "Say which organs frozen features tell of, next to a random encoder's.",
     "evaluate": "Score anybody's NIfTI predictions: Dice, HD95 and more.",

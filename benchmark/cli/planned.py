@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ def plan_and_carry_out(options: dict[str, Any]) -> int:
     site = chosen_site(executor, spec)
     if site is None:
         return carry_out(*make_plan(**rest), workers=workers, **how)
-    _refuse_local_words(options)
+    refuse_local_words(options)
     plan, root, cache = make_plan(**rest, elsewhere=site.elsewhere())
     return hand_over(plan, root, cache, site=site, **how)
 
@@ -53,18 +54,18 @@ def chosen_site(executor: str, spec: str | None) -> Site | None:
     return load_site(spec)
 
 
-def _refuse_local_words(options: dict[str, Any]) -> None:
+def refuse_local_words(options: Mapping[str, Any]) -> None:
+    """Refuse options that say how this machine works where a cluster does.
+
+    Raises:
+        BenchError: One of them is not what it is by default.
+    """
     from medssl_bench.errors import BenchError
 
-    said = {
-        "--workers": options["workers"] != 1,
-        "--devices": options["devices"] != 1,
-        "--device": options["device"] != "auto",
-        "--calibrate": options["calibrate"],
-    }
-    for name, given in said.items():
-        if given:
-            raise BenchError(f"{name} is of this machine; on a cluster the site file says it")
+    defaults = {"workers": 1, "devices": 1, "device": "auto", "calibrate": False}
+    for name, default in defaults.items():
+        if options.get(name, default) != default:
+            raise BenchError(f"--{name} is of this machine; on a cluster the site file says it")
 
 
 def hand_over(
@@ -154,7 +155,8 @@ def _mark_recorded(document: dict[str, Any], plan: Plan, store: Store) -> None:
         shown["recorded"] = store.has(planned.cell)
 
 
-def _summarise(plan: Plan, root: Path, failures: list[Failure]) -> None:
+def show_failures(failures: Sequence[Failure]) -> None:
+    """Say what failed, of which class, and what to do about each class."""
     from medssl_bench.failures import ADVICE
 
     for failure in failures:
@@ -163,6 +165,10 @@ def _summarise(plan: Plan, root: Path, failures: list[Failure]) -> None:
     for kind, advice in ADVICE.items():
         if any(failure.kind == kind for failure in failures):
             click.echo(f"{kind}: {advice}", err=True)
+
+
+def _summarise(plan: Plan, root: Path, failures: list[Failure]) -> None:
+    show_failures(failures)
     starts = [job.title for job in plan.starts.values()]
     lost = sum(1 for failure in failures if failure.unit in starts)
     if not plan.tasks:
