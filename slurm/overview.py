@@ -27,12 +27,12 @@ class Overview:
     units: tuple[UnitState, ...]
     submissions: tuple[Submission, ...]
     queue_fault: str | None = None
-    """Why the queue could not be asked; units then count as ended."""
+    """Why the queue could not be asked; what has not ended by its own word is unknown then."""
 
     @property
     def goes_on(self) -> bool:
         """Whether anything waits or runs."""
-        return any(unit.state in ("queued", "running") for unit in self.units)
+        return any(unit.state in ("queued", "running", "unknown") for unit in self.units)
 
     @property
     def ok(self) -> bool:
@@ -54,11 +54,11 @@ def look(root: Path) -> Overview | None:
     handed_over = submissions(root)
     if not handed_over:
         return None
-    fault = None
+    live, fault = None, None
     try:
         live = live_units(handed_over, live_jobs())
     except BenchError as error:
-        live, fault = {}, str(error)
+        fault = str(error)
     return Overview(tuple(unit_states(root, handed_over, live)), tuple(handed_over), fault)
 
 
@@ -93,9 +93,11 @@ def table(overview: Overview, used: float, left: float | None) -> list[str]:
     lines = []
     if overview.queue_fault:
         lines.append(f"  the queue cannot be asked: {overview.queue_fault}")
-    lines.append(f"  {'stage':<10}" + "".join(f"{state:>11}" for state in STATES))
-    for stage, states in overview.counts().items():
-        cells = "".join(f"{states[state] or '-':>11}" for state in STATES)
+    counts = overview.counts()
+    shown = [s for s in STATES if s != "unknown" or any(states[s] for states in counts.values())]
+    lines.append(f"  {'stage':<10}" + "".join(f"{state:>11}" for state in shown))
+    for stage, states in counts.items():
+        cells = "".join(f"{states[state] or '-':>11}" for state in shown)
         lines.append(f"  {stage:<10}{cells}")
     remaining = "unknown until one of each kind is recorded" if left is None else f"{left:.1f} left"
     lines.append(f"  hours      {used:.1f} used, {remaining}")

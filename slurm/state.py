@@ -7,17 +7,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from medssl_bench.failures import ADVICE, FailureClass, FailureNote, read_failures
 from medssl_bench.slurm.arrays import Unit
 from medssl_bench.slurm.ledger import Submission
 from medssl_bench.slurm.queue import QueuedJob
 
-State = Literal["done", "running", "queued", "failed", "skipped", "cancelled", "lost"]
-STATES: tuple[State, ...] = (
-    "done", "running", "queued", "failed", "skipped", "cancelled", "lost",
-)  # fmt: skip
+State = Literal["done", "running", "queued", "failed", "skipped", "cancelled", "lost", "unknown"]
+STATES: tuple[State, ...] = get_args(State)
 TAIL_BYTES = 20_000
 """Of a log's end, in which its last lines are looked for."""
 
@@ -66,12 +64,13 @@ class UnitState:
 
 
 def unit_states(
-    root: Path, handed_over: Sequence[Submission], live: Mapping[str, QueuedJob]
+    root: Path, handed_over: Sequence[Submission], live: Mapping[str, QueuedJob] | None
 ) -> list[UnitState]:
     """Return the state of every unit of every submission, each unit once.
 
     A unit that was submitted again is judged by its latest submission. ``live`` is what
-    :func:`medssl_bench.slurm.dispatch.live_units` returns.
+    :func:`medssl_bench.slurm.dispatch.live_units` returns; None where the queue does not answer, so
+    that what has not ended by its own word may still be under way.
     """
     recorded = _recorded(root)
     notes = {note.unit: note for note in read_failures(root)}
@@ -85,6 +84,11 @@ def unit_states(
         unit = submission.units[name]
         if _is_done(name, recorded, place):
             found[name] = UnitState(unit, "done", *place, job=_last_job(place))
+        elif live is None:
+            note = notes.get(unit.title)
+            noted = note is not None and note.time >= submission.created
+            ended = _ended(unit, place, note) if noted else None
+            found[name] = ended or UnitState(unit, "unknown", *place, job=_last_job(place))
         elif (job := live.get(name)) is not None:
             state: State = "queued" if job.waits else "running"
             found[name] = UnitState(

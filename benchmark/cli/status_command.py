@@ -100,7 +100,7 @@ def show(root: Path, as_json: bool) -> Overview | None:
     told: set[str] = set()
     if overview is not None:
         click.echo("\n".join(table(overview, used, left)))
-        shown = [one for one in overview.units if one.state not in ("done", "queued")]
+        shown = [one for one in overview.units if one.state not in ("done", "queued", "unknown")]
         told = {one.unit.title for one in overview.units}
         for one in shown[:MOST]:
             click.echo("\n".join(described(one)))

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from trial import CLUSTER, PAUSED, SITE, Trial, evidence, restart, resumed, slurm
+from trial import CLUSTER, PATIENCE, PAUSED, SITE, Trial, evidence, restart, resumed, slurm
 
 pytestmark = [
     pytest.mark.slurm,
@@ -98,7 +99,7 @@ def test_a_preempted_job_goes_on(trial, undisturbed, how: str) -> None:
 
 def test_a_job_at_its_time_limit_goes_on(trial, undisturbed, monkeypatch) -> None:
     # The notice comes up to a minute before it is asked for, so here within 30 s of the start.
-    monkeypatch.setenv("BENCH_TEST_PAUSE", "0.8")
+    monkeypatch.setenv("BENCH_TEST_PAUSE", "2")
     one = trial(site="cpus: 1\ngpus: 0\nminutes: 2\nsignal_seconds: 90\n")
     one.submit()
     one.finish()
@@ -218,6 +219,41 @@ def test_cells_share_a_job(trial, undisturbed) -> None:
     slurm("scancel", "--signal=USR1", [u for u in one.status()["units"]][0]["job"])
     one.finish()
     equal(one, undisturbed)
+
+
+def begin(one: Trial, name: str) -> subprocess.Popen[bytes]:
+    """Start a local run in the background; what it says goes to ``<name>.log``."""
+    with (one.folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            one.words("--plugin", str(PAUSED), "--plain"), cwd=one.folder, stdout=log, stderr=log,
+            env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+        )  # fmt: skip
+
+
+def test_eight_processes_run_each_cell_once(trial, undisturbed) -> None:
+    one = trial(methods="scratch,simmim")
+    running = [begin(one, f"process{number}") for number in range(8)]
+    assert [process.wait(PATIENCE) for process in running] == [0] * 8
+    equal(one, undisturbed)
+    said = "".join(path.read_text() for path in one.folder.glob("process*.log"))
+    done = re.findall(r"^done +(.*? phantom_small 2 shots|pretrain simmim)", said, re.MULTILINE)
+    assert sorted(done) == ["pretrain simmim", "scratch phantom_small 2 shots",
+                            "simmim phantom_small 2 shots"]  # fmt: skip
+
+
+def test_an_owner_frozen_past_its_claim_changes_nothing(trial, undisturbed, monkeypatch) -> None:
+    monkeypatch.setenv("BENCH_TEST_STALE", "4")
+    one = trial()
+    frozen = begin(one, "frozen")
+    one.in_training()
+    os.killpg(frozen.pid, signal.SIGSTOP)
+    assert begin(one, "other").wait(PATIENCE) == 0
+    equal(one, undisturbed)
+    before = {path: path.stat().st_mtime_ns for path in one.results.rglob("records/**/*")}
+    os.killpg(frozen.pid, signal.SIGCONT)
+    assert frozen.wait(PATIENCE) == 0
+    equal(one, undisturbed)
+    assert before == {path: path.stat().st_mtime_ns for path in one.results.rglob("records/**/*")}
 
 
 def test_wrong_input_is_one_line(trial) -> None:

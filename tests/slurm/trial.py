@@ -18,15 +18,16 @@ CLUSTER = os.environ.get("BENCH_TEST_CLUSTER")
 """Folder of the test cluster that `make cluster` starts with cluster.sh."""
 SMALL, PAUSED = (ROOT / "tests" / "plugins" / f"{name}.py" for name in ("small", "paused"))
 SETTINGS = [
-    "pretrain.steps=40",
+    "pretrain.steps=20",
     "pretrain.batch=2",
     "pretrain.crop=[32, 32, 32]",
     "finetune.crop=[32, 32, 32]",
-    "finetune.steps=70",
+    "finetune.steps=30",
     "corpus_size=2",
     "checkpoint_minutes=0.02",
     "tracking=false",
     "similarity.groups=0",
+    "evaluate.overlap=0.0",
 ]
 SITE = "cpus: 1\ngpus: 0\nminutes: 20\nsignal_seconds: 30\n"
 PATIENCE = 600
@@ -50,13 +51,17 @@ class Trial:
         assert code is None or done.returncode == code, done.stderr + done.stdout
         return done
 
-    def run(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+    def words(self, *more: str) -> list[str]:
+        """What a run is asked for."""
         sets = [word for setting in SETTINGS for word in ("--set", setting)]
-        return self.bench(
-            "run", "--methods", self.methods, "--tasks", "phantom_small", "--shots", "2",
-            "--draws", "1", "--plugin", str(SMALL), "--results", "results", *sets, *self.more,
-            *words, code=code,
-        )  # fmt: skip
+        return [
+            sys.executable, "-m", "medssl_bench", "run", "--methods", self.methods,
+            "--tasks", "phantom_small", "--shots", "2", "--draws", "1", "--plugin", str(SMALL),
+            "--results", "results", *sets, *self.more, *more,
+        ]  # fmt: skip
+
+    def run(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        return self.bench(*self.words(*words)[3:], code=code)
 
     def submit(self, *words: str) -> dict[str, Any]:
         done = self.run("--site", "site.yaml", "--plugin", str(PAUSED), "--json", *words)
