@@ -159,7 +159,10 @@ def _submit_array(submission: Submission, number: int, array: Array) -> list[str
     folder = submission.folder / str(number)
     executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_python=asked.launcher)
     executor.update_parameters(**_parameters(submission, number, array, asked))
-    calls = [Job(submission.folder, number, task) for task in range(len(array.jobs))]
+    calls = [
+        Job(submission.folder, number, task, asked.signal_seconds)
+        for task in range(len(array.jobs))
+    ]
     try:
         with executor.batch():
             jobs = [executor.submit(call) for call in calls]

@@ -40,6 +40,8 @@ class Job:
     submission: Path
     array: int
     task: int
+    notice: int
+    """Seconds between the signal and the end of the job."""
 
     def __call__(self) -> str:
         """Run the units; returns a line for the log.
@@ -48,13 +50,13 @@ class Job:
             UnitsFailed: Some failed, so that SLURM does not start what waits for this job.
             BenchError: The submission cannot be carried out here.
         """
+        _listen(self.notice)  # first of all: until then a signal ends the process
         _clear_leftovers()
         from medssl_bench.slurm.ledger import read_submission
 
         submission = read_submission(self.submission)
         stage = submission.arrays[self.array].stage
         asked = submission.site.resources(stage)
-        _listen(asked.signal_seconds)
         if _restarts() > asked.restarts:
             raise BenchError(f"requeued {_restarts()} times, which is more than `restarts`")
         from medssl_bench.interrupt import Interrupted
