@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 BENCH := "$(CURDIR)/$(BIN)/bench"
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 WORKERS := $(shell [ $(CORES) -gt 1 ] && echo 2 || echo 1)
+ON_CLUSTER := tests/slurm/cluster.sh run
 VIEW := .mypy_view/medssl_bench
 USED := torch, monai.networks, timm, lightning_fabric, pandas, pyarrow.parquet, scipy.ndimage, \
   SimpleITK, nibabel, blosc2, mlflow, seaborn, jinja2, pydantic, rich.progress, medssl_bench.cli
 
-.PHONY: help setup demo proof test browser lint types speed simulate clean
+.PHONY: help setup demo proof test browser cluster chaos lint types speed simulate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,11 +45,20 @@ proof: setup ## does pretraining help? five draws, tuned scratch and a negative 
 	@mkdir -p bench-results
 	cd bench-results && "$(CURDIR)/$(BIN)/python" -m medssl_bench.proof --results proof
 
-test: setup ## every test but those in a browser; PYTEST=... adds arguments
-	$(BIN)/python -m pytest -n $(CORES) -m "not browser" $(PYTEST)
+test: setup ## every test but those in a browser or on a cluster; PYTEST=... adds arguments
+	$(BIN)/python -m pytest -n $(CORES) -m "not browser and not slurm" $(PYTEST)
 
 browser: setup ## the page's tests in a real browser (needs chromium)
 	$(BIN)/python -m pytest -m browser $(PYTEST)
+
+cluster: setup ## the tests on a real SLURM cluster of one node (root; slurm-wlm, munge)
+	$(ON_CLUSTER) $(BIN)/python -m pytest -n 4 -m slurm $(PYTEST)
+
+CELLS ?= 60
+KILLS ?= 200
+SEED ?= 0
+chaos: setup ## CELLS=60 cells survive KILLS=200 random kills on a real cluster; SEED=0
+	$(ON_CLUSTER) $(BIN)/python tests/slurm/chaos.py --cells $(CELLS) --kills $(KILLS) --seed $(SEED)
 
 lint: setup types ## ruff and mypy
 	$(BIN)/ruff check .

@@ -140,6 +140,14 @@ class Plan:
         """All that must be made before the missing cells."""
         return [*self.missing_imports, *self.missing_pretrainings]
 
+    def as_recorded(self, store: Store) -> Plan:
+        """Return the plan with what is recorded by now."""
+        return replace(
+            self,
+            recorded=frozenset(c.cell.key for c in self.cells if store.has(c.cell)),
+            pretrained=frozenset(key for key in self.starts if store.has_pretraining(key)),
+        )
+
     def only_starts(self, keys: Collection[str]) -> Plan:
         """Return what makes these encoders, without any cell."""
         return replace(

@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class Tracker:
                 self._wake.wait()
                 last = self._stop.is_set()
                 self._wake.clear()
-                while not sync_alone(self._results) and last:
+                while sync_alone(self._results) is None and last:
                     time.sleep(_PAUSE_SECONDS)
                 if last:
                     return
@@ -72,23 +73,35 @@ class Tracker:
             self._emit(Event("tracking", note=note, state="message"))
 
 
-def sync_alone(results: Path) -> bool:
-    """Copy new records unless another process of this folder is doing so; tells whether it did.
+def sync_alone(results: Path) -> int | None:
+    """Copy new records; returns how many, None where another process of this folder does so.
 
     Two at once would copy a record twice, and would make the tables of a new SQLite file twice.
     """
     claim = Claim.acquire(results / "tracking", "mlflow", stale_after=_STALE_SECONDS)
     if claim is None:
-        return False
+        return None
     try:
-        sync(results)
+        return sync(results)
     finally:
         claim.release(done=True)
-    return True
 
 
-def sync(results: Path) -> int:
-    """Copy every record that MLflow does not have yet; returns how many were copied."""
+def tracking_uri(results: Path) -> str:
+    """Where MLflow keeps what is copied from a results folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.absolute()}/mlflow.db"
+
+
+def has_server() -> bool:
+    """Whether MLflow is a server, which any number of nodes may write to at once."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").startswith(("http://", "https://"))
+
+
+def sync(results: Path, only: Collection[str] | None = None) -> int:
+    """Copy every record that MLflow does not have yet; returns how many were copied.
+
+    ``only``: keys of the cells and pretrainings that are looked at.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
@@ -101,7 +114,7 @@ def sync(results: Path) -> int:
     # After the import, which sets levels of its own.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.ERROR)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.absolute()}/mlflow.db"
+    uri = tracking_uri(results)
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(EXPERIMENT)
     if experiment is None:
@@ -114,14 +127,18 @@ def sync(results: Path) -> int:
     store = Store(results, read_only=True)
     known = _known(client, number)
     copied = 0
+
+    def is_new(key: str) -> bool:
+        return key not in known and (only is None or key in only)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for info in store.pretrainings():
-            if info["key"] not in known:
+            if is_new(info["key"]):
                 _copy_pretraining(client, number, store, info)
                 copied += 1
         for record in store.records():
-            if record.key not in known:
+            if is_new(record.key):
                 _copy_record(client, number, store, record)
                 copied += 1
     return copied

@@ -23,6 +23,8 @@ class Unit:
     stage: Stage
     needs: tuple[str, ...] = ()
     """Names of units that have to be done before."""
+    kind: str = ""
+    """What takes as long as this: backbone and method, or backbone, task and shots."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ def units_of(plan: Plan, unprepared: Collection[str]) -> list[Unit]:
     for key, job in plan.starts.items():
         if key in missing:
             needs = tuple(prepared((*corpus, *probe))) if key in plan.pretrainings else ()
-            units.append(Unit(f"pretraining-{key}", job.title, "pretrain", needs))
+            kind = f"{job.backbone} {job.method}"
+            units.append(Unit(f"pretraining-{key}", job.title, "pretrain", needs, kind))
     for planned in plan.missing_cells:
         cell = planned.cell
         start = (f"pretraining-{cell.pretraining}",) if cell.pretraining in missing else ()
         needs = (*start, *prepared((cell.task,)))
-        units.append(Unit(f"cell-{cell.key}", planned.title, "finetune", needs))
+        kind = f"{cell.backbone} {cell.task} {cell.shots}"
+        units.append(Unit(f"cell-{cell.key}", planned.title, "finetune", needs, kind))
     return units
 
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,11 +51,14 @@ def submit(
     *,
     sweep: str | None = None,
     changed: bool = False,
+    only: Collection[str] | None = None,
+    again: Submission | None = None,
 ) -> Submitted:
     """Submit what a plan misses and no job of this results folder does already.
 
     ``sweep`` is the name of the experiment: unfinished work of the same name under other settings
-    is refused, unless ``changed`` says that this is meant.
+    is refused, unless ``changed`` says that this is meant. ``only`` names the units that are
+    submitted; ``again`` is the submission whose plan this is.
 
     Raises:
         BenchError: No SLURM here, a site that the cluster would refuse, another process that
@@ -73,6 +76,7 @@ def submit(
         earlier = submissions(root)
         live = live_units(earlier, live_jobs())
         units = units_of(plan, unprepared_names(plan, cache, emit))
+        units = [unit for unit in units if only is None or unit.name in only]
         if sweep is not None and not changed:
             _refuse_changes(plan, sweep, [e for e in earlier if e.sweep == sweep], root)
         arrays = arrange(units, live, site, cluster.max_array)
@@ -88,8 +92,9 @@ def submit(
             site,
             cache=cache,
             cluster=cluster.name,
-            command=shlex.join(["bench", *sys.argv[1:]]),
-            sweep=sweep,
+            command=again.command if again else shlex.join(["bench", *sys.argv[1:]]),
+            working_folder=again.working_folder if again else Path.cwd(),
+            sweep=again.sweep if again else sweep,
         )
         jobs = _hand_over(submission, live, emit)
     finally:
@@ -154,7 +159,10 @@ def _submit_array(submission: Submission, number: int, array: Array) -> list[str
     folder = submission.folder / str(number)
     executor = submitit.AutoExecutor(folder, cluster="slurm", slurm_python=asked.launcher)
     executor.update_parameters(**_parameters(submission, number, array, asked))
-    calls = [Job(submission.folder, number, task) for task in range(len(array.jobs))]
+    calls = [
+        Job(submission.folder, number, task, asked.signal_seconds)
+        for task in range(len(array.jobs))
+    ]
     try:
         with executor.batch():
             jobs = [executor.submit(call) for call in calls]

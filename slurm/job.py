@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medssl_bench.durable import create_once
 from medssl_bench.errors import BenchError
+from medssl_bench.slurm.state import done_name
 
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
@@ -38,6 +40,8 @@ class Job:
     submission: Path
     array: int
     task: int
+    notice: int
+    """Seconds between the signal and the end of the job."""
 
     def __call__(self) -> str:
         """Run the units; returns a line for the log.
@@ -46,19 +50,22 @@ class Job:
             UnitsFailed: Some failed, so that SLURM does not start what waits for this job.
             BenchError: The submission cannot be carried out here.
         """
+        _listen(self.notice)  # first of all: until then a signal ends the process
         _clear_leftovers()
         from medssl_bench.slurm.ledger import read_submission
 
         submission = read_submission(self.submission)
         stage = submission.arrays[self.array].stage
         asked = submission.site.resources(stage)
-        _listen(asked.signal_seconds)
         if _restarts() > asked.restarts:
             raise BenchError(f"requeued {_restarts()} times, which is more than `restarts`")
         from medssl_bench.interrupt import Interrupted
 
         try:
-            return self._run(submission, asked.cpus)
+            line = self._run(submission, asked.cpus)
+            _track(submission, self.array, self.task)
+            create_once(self.submission / str(self.array) / done_name(self.task), b"")
+            return line
         except Interrupted as stopped:
             print(f"{stopped}; requeued", flush=True)
             _stop()
@@ -131,6 +138,21 @@ def check_compute(plan: Plan) -> None:
             f"precision auto is {found} on {os.uname().nodename}, and {plan.compute.precision} was"
             " planned; name one: --set precision=32-true"
         )
+
+
+def _track(submission: Submission, array: int, task: int) -> None:
+    """Copy what the job recorded to MLflow where that is a server; a fault of it stops nothing.
+
+    Without a server nothing is written here: a file of SQLite is no place for many nodes.
+    """
+    from medssl_bench.tracking import has_server, sync
+
+    if submission.settings.get("tracking") and has_server():
+        keys = {unit.name.partition("-")[2] for unit in submission.arrays[array].jobs[task]}
+        try:
+            sync(submission.folder.parents[1], keys)
+        except Exception as error:
+            print(f"tracking: {type(error).__name__}: {error}; `bench sync` later", flush=True)
 
 
 def _clear_leftovers() -> None:

@@ -118,6 +118,7 @@ def write_submission(
     cache: Path,
     cluster: str,
     command: str,
+    working_folder: Path,
     sweep: str | None,
 ) -> Submission:
     """Write down what is about to be submitted.
@@ -135,7 +136,7 @@ def write_submission(
         host=socket.gethostname(),
         cluster=cluster,
         command=command,
-        working_folder=Path.cwd(),
+        working_folder=working_folder.absolute(),
         sweep=sweep,
         settings=plan.settings.model_dump(mode="json"),
         cache=cache.absolute(),

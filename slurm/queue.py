@@ -59,7 +59,9 @@ def live_jobs() -> list[QueuedJob]:
     available()
     text = run_command("squeue", "--noheader", "--array", f"--format={_SHOWN}")
     found = (read_job(line) for line in text.splitlines())
-    return [job for job in found if job is not None and job.state not in ENDING]
+    # One that completes may be on its way back into the queue.
+    over = ENDING - {"COMPLETING"}
+    return [job for job in found if job is not None and job.state not in over]
 
 
 def read_job(line: str) -> QueuedJob | None:

@@ -23,12 +23,12 @@ with Tracker(Path(sys.argv[1]), enabled=True, emit=lambda event: print(event.not
 
 def test_a_copy_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copies = []
-    monkeypatch.setattr(tracking, "sync", copies.append)
+    monkeypatch.setattr(tracking, "sync", lambda results: copies.append(results) or 0)
     claim = Claim.acquire(tmp_path / "tracking", "mlflow", stale_after=60)
     assert claim is not None
-    assert not tracking.sync_alone(tmp_path)
+    assert tracking.sync_alone(tmp_path) is None
     claim.release(done=True)
-    assert tracking.sync_alone(tmp_path)
+    assert tracking.sync_alone(tmp_path) is not None
     assert copies == [tmp_path]
 
 

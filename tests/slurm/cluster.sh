@@ -1,8 +1,33 @@
 #!/usr/bin/env bash
-# A SLURM cluster of one node in a folder of its own: cluster.sh start|stop FOLDER [CORES]
-# Needs Debian's slurm-wlm and munge, and root. SLURM_CONF=FOLDER/slurm.conf then names it.
+# A SLURM cluster of one node in a folder of its own. Needs Debian's slurm-wlm and munge, and root.
+#
+#   cluster.sh run COMMAND...          with a fresh cluster, which ends with the command
+#   cluster.sh start FOLDER [CORES]    then SLURM_CONF=FOLDER/slurm.conf names it
+#   cluster.sh stop FOLDER
+#
+# Jobs of the tests mostly wait, so the node claims four cores whatever it has.
 set -euo pipefail
-action=$1 folder=$(realpath -m "$2") cores=${3:-2}
+
+for name in slurmctld slurmd munged; do
+  PATH=$PATH:/usr/sbin command -v $name >/dev/null || {
+    echo "cluster.sh: $name is missing; on Debian or Ubuntu: apt install slurm-wlm munge" >&2
+    exit 1
+  }
+done
+[ "$(id -u)" -eq 0 ] || { echo "cluster.sh: needs root, to start slurmd" >&2; exit 1; }
+export PATH=$PATH:/usr/sbin
+
+if [ "${1:-}" = run ]; then
+  shift
+  folder=$(mktemp -d /tmp/bench-cluster-XXXXXX)
+  trap '"$0" stop "$folder"; rm -rf "$folder"' EXIT
+  trap 'exit 130' INT TERM
+  "$0" start "$folder"
+  SLURM_CONF=$folder/slurm.conf BENCH_TEST_CLUSTER=$folder "$@"
+  exit
+fi
+[ $# -ge 2 ] || { echo "usage: cluster.sh run COMMAND... | start|stop FOLDER [CORES]" >&2; exit 2; }
+action=$1 folder=$(realpath -m "$2") cores=${3:-4}
 
 daemon() { # NAME COMMAND... : start in the background, with its process id in FOLDER/NAME.pid
   local name=$1
@@ -105,7 +130,7 @@ PY
   ;;
 stop) stop ;;
 *)
-  echo "usage: cluster.sh start|stop FOLDER [CORES]" >&2
+  echo "cluster.sh: run, start or stop, not $action" >&2
   exit 2
   ;;
 esac
