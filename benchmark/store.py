@@ -167,7 +167,7 @@ class Store:
             there = {path.name for path in _published(folder, depth=1)}
             found += [(folder / slug, key) for slug, key in slugs.items() if slug in there]
         with ThreadPoolExecutor(READERS, thread_name_prefix="records") as pool:
-            for _ in pool.map(lambda pair: _check_key(*pair), found):
+            for _ in pool.map(_check_keys, [found[first::READERS] for first in range(READERS)]):
                 pass
         return frozenset(key for _, key in found)
 
@@ -337,12 +337,13 @@ def read_record(folder: Path) -> Record:
     return record
 
 
-def _check_key(folder: Path, key: str) -> None:
-    """Raise BenchError where a published folder is damaged or is not the record of this key."""
-    content = read_verified(folder, "record.json")
-    told = (f'"schema_version": {SCHEMA_VERSION},', f'"key": "{key}",')  # as Record.to_json has it
-    if not all(words.encode() in content for words in told):
-        read_record(folder)
+def _check_keys(found: Sequence[tuple[Path, str]]) -> None:
+    """Raise BenchError where a published folder is damaged or is not the record of its key."""
+    version = f'"schema_version": {SCHEMA_VERSION},'.encode()  # as Record.to_json has it
+    for folder, key in found:
+        content = read_verified(folder, "record.json")
+        if version not in content or f'"key": "{key}",'.encode() not in content:
+            read_record(folder)
 
 
 def _published(root: Path, depth: int) -> Iterator[Path]:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,6 +208,25 @@ def test_a_record_in_another_cell_s_folder_is_refused(store: Store) -> None:
     folder.rename(folder.with_name(record_of(1).cell.slug))
     with pytest.raises(BenchError, match="it is the record of"):
         store.has(record_of(1).cell)
+
+
+def test_which_of_many_cells_are_recorded(store: Store, tmp_path: Path) -> None:
+    records = [record_of(draw) for draw in range(4)]
+    cells = [record.cell for record in records]
+    assert store.recorded(cells) == frozenset()
+    for draw in (0, 2):
+        write(store, draw)
+    assert store.recorded(cells) == {cells[0].key, cells[2].key}
+    assert store.recorded([]) == frozenset()
+    assert Store(tmp_path / "none", read_only=True, missing_ok=True).recorded(cells) == frozenset()
+    damage(store.folder(cells[2]) / "record.json")
+    with pytest.raises(BenchError, match=r"record\.json is not as it was written"):
+        store.recorded(cells)
+    assert store.recorded([cells[0], cells[1]]) == {cells[0].key}
+    # The record of another cell, sound in itself.
+    shutil.copytree(store.folder(cells[0]), store.folder(cells[1]))
+    with pytest.raises(BenchError, match="it is the record of"):
+        store.recorded(cells[:2])
 
 
 def test_what_a_killed_writer_left_is_ignored_and_later_removed(store: Store) -> None:

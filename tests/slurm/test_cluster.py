@@ -142,14 +142,13 @@ def test_what_it_would_refuse_is_found(cluster, words, told):
 
 def test_things_that_no_one_node_has_together(commands):
     folder = commands()
-    (folder / "sinfo").write_text("#!/bin/sh\nprintf '%s\\n' 'cpu|a|64|1000|(null)||idle'"
-                                  " 'cpu|b|8|64000|gpu:2||idle'\n")  # fmt: skip
-    (found,) = check_site(Site(cpus=32, memory_gb=32, gpus=1, pretrain={"gpus": 0}), ask_cluster())[
-        :1
-    ]
-    assert str(found).endswith(
-        "partition cpu has no node that has all of it: 32 cores, 32 GB, gpu:1"
+    (folder / "sinfo").write_text(
+        "#!/bin/sh\nprintf '%s\\n' 'cpu|a|64|1000|(null)||idle' 'cpu|b|8|64000|gpu:2||idle'\n"
     )
+    found = check_site(Site(cpus=32, memory_gb=32, gpus=1), ask_cluster())
+    assert [str(finding) for finding in found] == [
+        "nodes: partition cpu has no node that has all of it: 32 cores, 32 GB, gpu:1"
+    ]
 
 
 def test_an_account_that_the_user_has_not(commands):
