@@ -119,9 +119,7 @@ def test_shots_act_on_classification_and_family_on_cost(report: Made, visit: Vis
     known = families()
     for family in ("none", "mim"):
         page.locator("#controls select[name=family]").select_option(family)
-        names = {
-            str(row[0]) for table in page.locator("#cost table").all() for row in grid(table)
-        }
+        names = {str(row[0]) for table in page.locator("#cost table").all() for row in grid(table)}
         assert names and {known[name] for name in names} == {family}
 
 
