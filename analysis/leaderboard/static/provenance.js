@@ -39,7 +39,7 @@ function cutTable(table, count) {
     table.classList.remove("cut");
     note.remove();
   });
-  table.closest(".scroll").after(note);
+  table.closest(".scroll").nextElementSibling.after(note); // below its exports
 }
 
 function cellTable(task, cells, found) {
