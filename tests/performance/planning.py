@@ -3,8 +3,8 @@
 Four tasks of 200 cases in files, five methods, five numbers of shots, twenty draws, five seeds:
 made once below the temporary folder, then planned into an empty results folder and into one that
 holds all 10,000 records. Imports are those of a plan of fewer cells, made before. The digests of
-the files are known already, as they are after the first plan of a data set. Run by ``make speed``:
-a JSON line for each, then words; exit code 1 where one is above the target.
+files are known already, as they are after the first plan of a data set. Run by ``make speed``: a
+JSON line for each, then words; exit code 1 where one is above the target.
 """
 
 from __future__ import annotations
