@@ -192,12 +192,12 @@ def minutes_of(text: str) -> int | None:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
     if match is None:  # UNLIMITED, infinite, NONE
         return None
-    days, first, second, third = (None if part is None else int(part) for part in match.groups())
-    if days is not None:  # days-hours[:minutes[:seconds]]
-        return days * 1440 + first * 60 + (second or 0)
-    if third is not None:  # hours:minutes:seconds
-        return first * 60 + (second or 0)
-    return first  # minutes[:seconds]
+    days, first, second, third = match.groups(default="")
+    if days:  # days-hours[:minutes[:seconds]]
+        return int(days) * 1440 + int(first) * 60 + int(second or 0)
+    if third:  # hours:minutes:seconds
+        return int(first) * 60 + int(second)
+    return int(first)  # minutes[:seconds]
 
 
 def check_site(site: Site, cluster: Cluster) -> list[Finding]:

@@ -61,12 +61,12 @@ class Estimate:
     @property
     def backbones(self) -> list[str]:
         """Every backbone, in order of appearance."""
-        parts = [*self.pretrainings.values(), *self.cells.values()]
+        parts: list[Pretraining | Training] = [*self.pretrainings.values(), *self.cells.values()]
         return list(dict.fromkeys(part.backbone for part in parts))
 
     def hours(self, backbone: str) -> float | None:
         """GPU-hours of one backbone by recorded costs; None where some kind has none."""
-        parts = [
+        parts: list[Pretraining | Training] = [
             *(part for part in self.pretrainings.values() if part.steps),
             *self.cells.values(),
         ]

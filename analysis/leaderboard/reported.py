@@ -68,6 +68,7 @@ def printed_tables() -> list[Table]:
         units = ", ".join(f"{m}: {u}" for m, u in _units(rows).items())
         columns = list(dict.fromkeys(zip(rows["target"], rows["metric"], strict=True)))
         found: dict[tuple[str, ...], dict[tuple[str, str], Any]] = {}
+        row: Any
         for row in rows.itertuples(index=False):
             who = (row.method_label, row.shots, row.backbone, row.pretraining)
             found.setdefault(who, {}).setdefault((row.target, row.metric), row)
