@@ -80,7 +80,7 @@ class Trial:
         end = time.monotonic() + PATIENCE
         while (found := self.status())["goes_on"] or self.in_queue():
             assert time.monotonic() < end, (found, jobs())
-            time.sleep(1)
+            time.sleep(2)
         return found
 
     def in_queue(self) -> bool:
