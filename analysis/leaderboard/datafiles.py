@@ -8,10 +8,12 @@ script ``__proto__`` is none), and no ``<`` stands in it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -65,11 +67,19 @@ def write_data(
             **_cells(records, tables[task], rows, ids, pictures, results.paths),
             "boards": [plain(board) for board in boards if board.task == task],
         }
+        for cell in found["cells"]:
+            if seen := results.viewers.get(cell["key"]):
+                cell["viewers"] = [[path.stem, _link(path, out)] for path in seen]
         (out / file_of(task)).write_text(
             f"benchData({script_json(task)}, {_quoted(script_json(found))});\n", "utf-8"
         )
 
     fork_map(write, list(by_task), worth=len(results.cases) >= MANY_ROWS)
+
+
+def _link(path: Path, out: Path) -> str:
+    """Return the address of a file as seen from the page's folder."""
+    return quote(Path(os.path.relpath(path, out)).as_posix())
 
 
 def script_json(value: Any) -> str:

@@ -59,6 +59,8 @@ class Results:
     pretraining_hours: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each pretraining, by its key."""
     slices: Sequence[Slice] = ()
+    viewers: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """Key of a cell to what ``bench view`` wrote of its cases."""
     paths: Mapping[str, str] = field(default_factory=dict)
     """Cell key -> path of its record below the results folder."""
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -141,6 +143,11 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
             key: float(info["cost"]["wall_hours"]) for key, info in known.items() if "cost" in info
         },
         slices=read_slices(records, folders),
+        viewers={
+            key: found
+            for key, folder in folders.items()
+            if (found := sorted((root / "views" / folder.parent.name / folder.name).glob("*.html")))
+        },
         paths={
             key: (folder.relative_to(root) / "record.json").as_posix()
             for key, folder in folders.items()

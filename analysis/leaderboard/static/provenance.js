@@ -81,10 +81,12 @@ function detailsOf(cell, found) {
   for (const [word, text] of Object.entries(facts)) {
     list.append(element("div", {}, element("dt", {}, word), element("dd", {}, text)));
   }
+  const viewers = (cell.viewers ?? []).flatMap(([name, link]) => [element("a", { href: link }, name), " "]);
   const folded = (title, text) => element("details", {}, element("summary", {}, title), element("pre", { tabindex: "0" }, text));
   return [
     element("h3", {}, `${cell.method}, shots ${cell.shots}, draw ${cell.draw}, seed ${cell.seed}`),
     element("p", {}, "The command that makes it again:"), element("pre", { tabindex: "0", id: "command" }, cell.command), repeat, list,
+    ...(viewers.length ? [element("p", { class: "files" }, "In 3D (bench view): ", ...viewers)] : []),
     folded(`${draw.cases.length} labelled cases drawn`, draw.cases.join("\n")),
     folded(`${split.test.length} test cases`, split.test.join("\n")),
     folded(`${split.train.length} cases of the training pool`, split.train.join("\n")),

@@ -174,6 +174,10 @@ class Made:
 def report(tmp_path_factory: pytest.TempPathFactory) -> Made:
     root = tmp_path_factory.mktemp("page")
     store = make_store(root / "results")
+    seen = store.folder(next(store.records()).cell).relative_to(store.root / "records")
+    viewer = store.root / "views" / seen / "case_1.html"
+    viewer.parent.mkdir(parents=True)
+    viewer.write_text("<title>case_1 in 3D</title>")
     return Made(build_report(store.root, root / "report", MOMENT).parent, store)
 
 

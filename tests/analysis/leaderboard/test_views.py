@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 import pytest
 
@@ -102,3 +104,11 @@ def test_a_missing_data_file_is_said(report: Made, chromium: Any, tmp_path: Any)
     said = page.locator("#compared .warning").inner_text()
     assert "is missing beside this page; copy the whole folder" in said
     page.close()
+
+
+def test_a_case_seen_in_3d_is_linked(report: Made, visit: Visit) -> None:
+    cell = next(report.store.records()).cell
+    page = visit(report, f"#view=provenance&of={cell.task}&cell={cell.key[:12]}")
+    link = page.locator("#cell-details a", has_text="case_1")
+    place = unquote(urlparse(link.evaluate("link => link.href")).path)
+    assert Path(place).read_text() == "<title>case_1 in 3D</title>"
