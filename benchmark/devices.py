@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which prepares data and may wait for a claim."""
+GRACE_SECONDS = 20.0
+"""What the first process is left to write down a fault that all of them met."""
 _TOLD = (BenchError, CaseError, ClaimLost, Interrupted)
 """Faults whose message says all; any other travels as a traceback."""
 
@@ -167,8 +171,16 @@ class Ensemble:
         """Do what the first process calls for, until it has no more."""
         while (task := self._fabric.broadcast(None)) is not None:
             target, words = pickle.loads(task)
-            with suppress(*_TOLD):  # the first process says it
+            try:
                 target(self._fabric, _silent, *words)
+            except (ClaimLost, Interrupted):  # all of them know
+                continue
+            except Exception:
+                # Either all met it, and the first one needs a moment to write it down, or the
+                # others wait for this one in vain: SLURM ends them all when it ends.
+                traceback.print_exc()
+                time.sleep(GRACE_SECONDS)
+                raise
 
 
 _ensemble: Ensemble | None = None

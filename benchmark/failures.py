@@ -3,6 +3,7 @@
 ::
 
     failures/<unit>.txt    the unit's title
+                           key: cell-3fa9...
                            class: oom
                            host: node07
                            job: 4711_3            only under SLURM
@@ -12,8 +13,9 @@
                            (empty line)
                            the traceback, where there is one
 
-A file stays until its unit is recorded. It is named by title, for once a faulty case is repaired,
-the same unit has another key.
+A file stays until its unit is recorded. It is named by title and key: units of one title may differ
+in a seed or a size. Once a faulty case is repaired the same unit has another key, so recording a unit
+also removes what is said of faulty data under its title.
 """
 
 from __future__ import annotations
@@ -83,6 +85,8 @@ class FailureNote:
     """What the file of a failure says."""
 
     unit: str
+    key: str
+    """Name of the unit, ``cell-<key>`` or alike; empty: not said."""
     kind: FailureClass
     host: str
     job: str | None
@@ -129,6 +133,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _class_of(error: BaseException) -> FailureClass | None:
+    if isinstance(error, TimeoutError):
+        return "time"
     if isinstance(error, MemoryError | MemoryShortageError):
         return "oom"
     if isinstance(error, DivergedError):
@@ -149,40 +155,48 @@ def _class_of(error: BaseException) -> FailureClass | None:
     return None
 
 
-def failure_path(root: Path, unit: str) -> Path:
+def failure_path(root: Path, unit: str, key: str = "") -> Path:
     """Where the reason of a unit's latest failure is kept until the unit is recorded."""
-    return root / "failures" / f"{re.sub(r'[^A-Za-z0-9.%-]+', '_', unit)[:150]}.txt"
+    digits = key.rpartition("-")[2][:8]
+    return root / "failures" / f"{_stem(unit)}{f'.{digits}' if digits else ''}.txt"
 
 
-def note_failure(root: Path, unit: str, error: BaseException) -> FailureNote:
+def _stem(unit: str) -> str:
+    return re.sub(r"[^A-Za-z0-9%-]+", "_", unit)[:150]
+
+
+def note_failure(root: Path, unit: str, error: BaseException, key: str = "") -> FailureNote:
     """Write down why a unit failed, in place of what was said of it before.
 
     A disk that is full keeps the note from being written, not from being returned.
     """
     if isinstance(error, CaseError | BenchError):
-        return write_failure(root, unit, classify(error), str(error))
+        return write_failure(root, unit, classify(error), str(error), key=key)
     reason = f"{type(error).__name__}: {error}"
     trace = "".join(traceback.format_exception(error))
-    return write_failure(root, unit, classify(error), reason, trace)
+    return write_failure(root, unit, classify(error), reason, trace, key)
 
 
 def write_failure(
-    root: Path, unit: str, kind: FailureClass, reason: str, trace: str = ""
+    root: Path, unit: str, kind: FailureClass, reason: str, trace: str = "", key: str = ""
 ) -> FailureNote:
     """Write the file of a failure, whole or not at all; see :func:`note_failure`."""
     note = FailureNote(
         unit=unit,
+        key=key,
         kind=kind,
         host=socket.gethostname(),
         job=slurm_job(),
         time=utc_now().isoformat(timespec="seconds"),
         reason=(reason.strip().splitlines() or ["unknown"])[0],
         trace=trace.strip(),
-        path=failure_path(root, unit),
+        path=failure_path(root, unit, key),
     )
     head = [f"class: {note.kind}", f"host: {note.host}", f"time: {note.time}"]
     if note.job is not None:
         head.insert(2, f"job: {note.job}")
+    if key:
+        head.insert(0, f"key: {key}")
     text = "\n".join([unit, *head, "", note.reason, *(["", note.trace] if note.trace else []), ""])
     temporary = temporary_name(note.path)
     with suppress(OSError):
@@ -195,9 +209,14 @@ def write_failure(
     return note
 
 
-def forget_failure(root: Path, unit: str) -> None:
+def forget_failure(root: Path, unit: str, key: str = "") -> None:
     """Remove what is said of a unit that is recorded now."""
-    failure_path(root, unit).unlink(missing_ok=True)
+    for path in (root / "failures").glob(f"{_stem(unit)}.*txt"):
+        note = read_failure(path)
+        if note is None or note.unit != unit:
+            continue
+        if note.key in ("", key) or note.kind == "data":
+            path.unlink(missing_ok=True)
 
 
 def read_failures(root: Path) -> list[FailureNote]:
@@ -214,7 +233,7 @@ def read_failure(path: Path) -> FailureNote | None:
         return None
     unit, rest = (lines[0], lines[1:]) if lines else (path.stem, [])
     head: dict[str, str] = {}
-    while rest and (match := re.fullmatch(r"(class|host|job|time): (.*)", rest[0])):
+    while rest and (match := re.fullmatch(r"(key|class|host|job|time): (.*)", rest[0])):
         head[match[1]] = match[2]
         rest = rest[1:]
     named = head.get("class")
@@ -222,6 +241,7 @@ def read_failure(path: Path) -> FailureNote | None:
     reason, _, trace = "\n".join(rest).strip().partition("\n")
     return FailureNote(
         unit=unit,
+        key=head.get("key", ""),
         kind=kind,
         host=head.get("host", ""),
         job=head.get("job"),

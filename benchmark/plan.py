@@ -163,11 +163,14 @@ class Plan:
         """Return these cells alone; the encoders they start from have to be recorded by then."""
         cells = tuple(planned for planned in self.cells if planned.cell.key in keys)
         tasks = {planned.cell.task for planned in cells}
+        needs = {planned.cell.pretraining for planned in cells}
         return replace(
             self,
             cells=cells,
             recorded=frozenset(),
-            pretrained=frozenset(self.starts),
+            pretrainings={key: job for key, job in self.pretrainings.items() if key in needs},
+            imports={key: job for key, job in self.imports.items() if key in needs},
+            pretrained=frozenset(needs & self.starts.keys()),
             tasks={name: found for name, found in self.tasks.items() if name in tasks},
         )
 

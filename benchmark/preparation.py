@@ -5,6 +5,7 @@ Faults of voxels come out here. Each names its file, and stops only what depends
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -89,6 +90,13 @@ def _prepare_many(root: Path, owner: Task | Corpus, cases: Sequence[Case]) -> li
     return faults
 
 
+def _begin(plugins: Sequence[Path]) -> None:
+    """Start a child process, which ends with its parent: word to stop is for the parent alone."""
+    for one in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(one, signal.SIG_IGN)
+    load_plugins(plugins)
+
+
 def prepare_plan(plan: Plan, cache: Path, emit: Emit) -> None:
     """Fill the cache with every case that the plan's missing work needs."""
     for owner, cases in needed_cases(plan):
@@ -126,7 +134,7 @@ def prepare_cases(
         with ProcessPoolExecutor(
             workers,
             mp_context=get_context("spawn"),
-            initializer=load_plugins,
+            initializer=_begin,
             initargs=(tuple(plugins),),
         ) as pool:
             try:

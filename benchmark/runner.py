@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
@@ -105,7 +105,7 @@ def run_plan(
         for child in children:
             child.join()
     # One that was still starting up knew no better than to end at the signal.
-    if told() and any(child.exitcode in (STOPPED, -signal.SIGUSR1) for child in children):
+    if told() and any(child.exitcode == STOPPED or (child.exitcode or 0) < 0 for child in children):
         raise Interrupted(str(told()))
     for child in children:
         if child.exitcode:
@@ -144,8 +144,8 @@ def _recorded_units(plan: Plan, store: Store) -> set[str]:
 
 def clear_leftovers(plan: Plan, store: Store) -> None:
     """Remove checkpoints left by a kill between recording a unit and giving up its claim."""
-    names = [f"cell-{key}" for key in plan.recorded]
-    names += [f"pretraining-{key}" for key in plan.pretrained]
+    names = [f"cell-{c.cell.key}" for c in plan.cells if c.cell.key in plan.recorded]
+    names += [f"pretraining-{key}" for key in plan.pretrained if store.has_pretraining(key)]
     for name in names:
         if (store.work / name).exists():
             claim = Claim.acquire(store.work, name, stale_after=STALE_SECONDS)
@@ -165,7 +165,7 @@ def _child(
     """Entry of a worker process; it ends when its parent does."""
     import torch
 
-    listen(signal.SIGUSR1)
+    listen(signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
     INDEX.use(cache)
     load_plugins(plugins)
     plan: Plan = pickle.loads(pickled)
@@ -264,17 +264,18 @@ class Worker:
                 return True
             note = work(claim)
             claim.release(done=True)
-            forget_failure(self.store.root, title)
+            forget_failure(self.store.root, title, name)
             self.emit(Event(title, note=note, state="done"))
             return True
         except ClaimLost:
             claim.release(done=False)
             return None
         except (Interrupted, KeyboardInterrupt):
-            claim.release(done=False)
+            with suppress(OSError):  # the disk may be full; the claim expires
+                claim.release(done=False)
             raise
         except Exception as error:
-            noted = note_failure(self.store.root, title, error)
+            noted = note_failure(self.store.root, title, error, name)
         # Without a checkpoint there is nothing to go on from, and nothing unfinished.
         claim.release(done=not any(claim.checkpoint_folder.glob("*")))
         reason = f"{noted.reason} (see {noted.path})" if noted.trace else noted.reason

@@ -100,7 +100,7 @@ def has_server() -> bool:
 def sync(results: Path, only: Collection[str] | None = None) -> int:
     """Copy every record that MLflow does not have yet; returns how many were copied.
 
-    ``only``: keys of the cells and pretrainings that are looked at.
+    ``only``: keys of recorded cells and pretrainings, to look at nothing else.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
@@ -125,30 +125,40 @@ def sync(results: Path, only: Collection[str] | None = None) -> int:
     else:
         number = experiment.experiment_id
     store = Store(results, read_only=True)
-    known = _known(client, number)
+    known = _known(client, number, only)
     copied = 0
-
-    def is_new(key: str) -> bool:
-        return key not in known and (only is None or key in only)
-
+    if only is None:
+        pretrainings, records = store.pretrainings(), store.records()
+    else:
+        made = (key for key in only if store.has_pretraining(key))
+        pretrainings = (store.read_pretraining_info(key) for key in made)
+        records = (store.read(key) for key in only if not store.has_pretraining(key))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for info in store.pretrainings():
-            if is_new(info["key"]):
+        for info in pretrainings:
+            if info["key"] not in known:
                 _copy_pretraining(client, number, store, info)
                 copied += 1
-        for record in store.records():
-            if is_new(record.key):
+        for record in records:
+            if record.key not in known:
                 _copy_record(client, number, store, record)
                 copied += 1
     return copied
 
 
-def _known(client: Any, experiment: str) -> set[str]:
+def _known(client: Any, experiment: str, only: Collection[str] | None) -> set[str]:
+    if only is not None:
+        return {key for key in only if _known_by(client, experiment, f"tags.`bench.key` = '{key}'")}
+    return _known_by(client, experiment, "")
+
+
+def _known_by(client: Any, experiment: str, words: str) -> set[str]:
     known: set[str] = set()
     token = None
     while True:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        page = client.search_runs(
+            [experiment], filter_string=words, max_results=1000, page_token=token
+        )
         known |= {
             run.data.tags["bench.key"]
             for run in page

@@ -49,7 +49,8 @@ class FeatureWatch:
         rows, self._rows = self._rows, []
         if len(rows) < 2:
             return {}
-        return {"feature_std": feature_std(torch.stack(rows))}
+        here = rows[-1].device  # those of a checkpoint come from the CPU
+        return {"feature_std": feature_std(torch.stack([row.to(here) for row in rows]))}
 
 
 def feature_std(features: Tensor) -> float:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from medssl_bench.digest import digest
 from medssl_bench.slurm.site import Stage
 
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
     from medssl_bench.slurm.site import Site
+    from medssl_bench.task import Case
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,23 @@ class Array:
     needs: tuple[str, ...] = ()
 
 
-def units_of(plan: Plan, unprepared: Collection[str]) -> list[Unit]:
+def preparation_name(owner: str, cases: Iterable[Case]) -> str:
+    """Name the preparation of these very cases of a task or corpus."""
+    return f"prepare-{owner}-{digest([case.id for case in cases])[:8]}"
+
+
+def units_of(plan: Plan, unprepared: Mapping[str, str]) -> list[Unit]:
     """Return the units that a plan misses, what others need first.
 
-    ``unprepared`` are the names of tasks and corpora with cases that the cache lacks.
+    ``unprepared`` maps the tasks and corpora with cases that the cache lacks to the names of their
+    preparations.
     """
     corpus = () if plan.corpus is None else (plan.corpus.corpus.name,)
     probe = () if plan.probe is None else (plan.probe.task.name,)
-    data = dict.fromkeys(name for name in unprepared)
-    units = [Unit(f"prepare-{name}", f"prepare {name}", "prepare") for name in data]
+    units = [Unit(name, f"prepare {owner}", "prepare") for owner, name in unprepared.items()]
 
-    def prepared(names: Iterable[str]) -> Iterator[str]:
-        return (f"prepare-{name}" for name in names if name in data)
+    def prepared(owners: Iterable[str]) -> Iterator[str]:
+        return (unprepared[owner] for owner in owners if owner in unprepared)
 
     missing = {job.key for job in plan.missing_starts}
     for key, job in plan.starts.items():

@@ -6,7 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from medssl_bench.claims import Claim
 from medssl_bench.errors import BenchError
 from medssl_bench.progress import Emit, Event
-from medssl_bench.slurm.arrays import Array, arrange, units_of, waiting_for
+from medssl_bench.slurm.arrays import Array, Unit, arrange, preparation_name, units_of, waiting_for
 from medssl_bench.slurm.cluster import Cluster, ask_cluster, check_site
 from medssl_bench.slurm.job import Job
 from medssl_bench.slurm.ledger import FOLDER, Submission, submissions, write_submission
@@ -75,8 +76,10 @@ def submit(
     try:
         earlier = submissions(root)
         live = live_units(earlier, live_jobs())
-        units = units_of(plan, unprepared_names(plan, cache, emit))
-        units = [unit for unit in units if only is None or unit.name in only]
+        units = units_of(plan, unprepared_sets(plan, cache, emit))
+        if only is not None:
+            wanted = _with_needs(units, only)
+            units = [unit for unit in units if unit.name in wanted]
         if sweep is not None and not changed:
             _refuse_changes(plan, sweep, [e for e in earlier if e.sweep == sweep], root)
         arrays = arrange(units, live, site, cluster.max_array)
@@ -94,9 +97,9 @@ def submit(
             cluster=cluster.name,
             command=again.command if again else shlex.join(["bench", *sys.argv[1:]]),
             working_folder=again.working_folder if again else Path.cwd(),
-            sweep=again.sweep if again else sweep,
+            sweep=sweep,
         )
-        jobs = _hand_over(submission, live, emit)
+        jobs = _hand_over(submission, live, claim, emit)
     finally:
         claim.release(done=True)
     for number, ids in jobs.items():
@@ -123,26 +126,40 @@ def live_units(earlier: Sequence[Submission], jobs: Sequence[QueuedJob]) -> dict
     return found
 
 
-def unprepared_names(plan: Plan, cache: Path, emit: Emit) -> list[str]:
-    """Return the tasks and corpora with cases that the cache lacks."""
+def _with_needs(units: Sequence[Unit], names: Collection[str]) -> set[str]:
+    """Return the names with those of the missing units that they need; needs come first."""
+    found = set(names)
+    for unit in reversed(units):
+        if unit.name in found:
+            found.update(unit.needs)
+    return found
+
+
+def unprepared_sets(plan: Plan, cache: Path, emit: Emit) -> dict[str, str]:
+    """Return the tasks and corpora with cases that the cache lacks, and their preparations."""
     from medssl_bench.estimate import unprepared
     from medssl_bench.preparation import needed_cases
 
-    found = []
+    found = {}
     for owner, cases in needed_cases(plan):
         if unprepared(owner, cases, cache)[0]:
-            found.append(owner.name)
+            found[owner.name] = preparation_name(owner.name, cases)
     emit(Event("data sets", note=f"{len(found)} to prepare", state="done"))
-    return list(dict.fromkeys(found))
+    return found
 
 
 def _hand_over(
-    submission: Submission, live: dict[str, QueuedJob], emit: Emit
+    submission: Submission, live: dict[str, QueuedJob], claim: Claim, emit: Emit
 ) -> dict[int, list[str]]:
     """Submit every array after those it waits for."""
     job_of = {name: job.id for name, job in live.items()}
     found: dict[int, list[str]] = {}
     for number, array in enumerate(submission.arrays):
+        if not claim.still_mine():
+            raise BenchError(
+                f"{submission.folder}: this process was asleep too long and another one submits"
+                " now; look with `bench status`, then run the command again"
+            )
         ids = _submit_array(submission, number, waiting_for(array, job_of.get))
         found[number] = ids
         for ran, units in zip(ids, array.jobs, strict=True):
@@ -164,7 +181,7 @@ def _submit_array(submission: Submission, number: int, array: Array) -> list[str
         for task in range(len(array.jobs))
     ]
     try:
-        with executor.batch():
+        with _no_options_of_the_user(), executor.batch():
             jobs = [executor.submit(call) for call in calls]
     except subprocess.CalledProcessError as error:
         raise BenchError(f"sbatch refused {array.stage}: {_said(error)}") from None
@@ -172,6 +189,16 @@ def _submit_array(submission: Submission, number: int, array: Array) -> list[str
         said = (str(error).strip().splitlines() or ["no reason given"])[-1]
         raise BenchError(f"sbatch refused {array.stage}: {said}") from None
     return [job.job_id for job in jobs]
+
+
+@contextmanager
+def _no_options_of_the_user() -> Iterator[None]:
+    """Keep variables such as SBATCH_JOB_NAME from overruling what a job is told."""
+    kept = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("SBATCH_")}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _parameters(
@@ -202,12 +229,15 @@ def _setup(asked: Resources) -> list[str]:
 
 def _teardown(folder: Path, kills: int) -> list[str]:
     """Put a job back whose process was killed from outside, a few times; shell of the node."""
-    count = f'{shlex.quote(str(folder))}/"$SLURM_JOB_ID.kills"'
+    # The bare number of one task of an array means the whole array.
+    job = '"${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"'
     return [
         "code=$?",
-        'if [ "$code" -gt 128 ]; then',
-        f'  echo "killed by signal $((code - 128))" >> {count}',
-        f'  if [ "$(wc -l < {count})" -le {kills} ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
+        f"job={job}",
+        f"kept={shlex.quote(str(folder))}/$job",
+        'if [ "$code" -gt 128 ] && [ ! -e "$kept.failed" ]; then',
+        '  echo "killed by signal $((code - 128))" >> "$kept.kills"',
+        f'  if [ "$(wc -l < "$kept.kills")" -le {kills} ]; then scontrol requeue "$job"; fi',
         "fi",
         'exit "$code"',
     ]

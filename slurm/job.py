@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,25 +58,42 @@ class Job:
         submission = read_submission(self.submission)
         stage = submission.arrays[self.array].stage
         asked = submission.site.resources(stage)
-        if _restarts() > asked.restarts:
-            raise BenchError(f"requeued {_restarts()} times, which is more than `restarts`")
         from medssl_bench.interrupt import Interrupted
 
         try:
+            if _restarts() > asked.restarts:
+                raise TimeoutError(f"requeued {_restarts()} times, which is more than `restarts`")
             line = self._run(submission, asked.cpus)
-            _track(submission, self.array, self.task)
+            if _rank() == 0:
+                _track(submission, self.array, self.task)
             create_once(self.submission / str(self.array) / done_name(self.task), b"")
             return line
         except Interrupted as stopped:
-            print(f"{stopped}; requeued", flush=True)
+            print(f"{stopped}; to be requeued", flush=True)
             _stop()
             raise AssertionError("unreachable") from stopped
+        except Exception as error:
+            self._note(submission, error)
+            raise
+
+    def _note(self, submission: Submission, error: Exception) -> None:
+        """Write down why units are not done, where nobody did, and that the job ended by itself."""
+        from medssl_bench.failures import note_failure, read_failures, slurm_job
+
+        noted = {note.key for note in read_failures(submission.root) if note.job == slurm_job()}
+        for unit in submission.arrays[self.array].jobs[self.task]:
+            if unit.name not in noted and not isinstance(error, UnitsFailed):
+                note_failure(submission.root, unit.title, error, unit.name)
+        with suppress(OSError):  # the disk may be full
+            (self.submission / str(self.array) / f"{slurm_job()}.failed").touch()
 
     def _run(self, submission: Submission, cpus: int) -> str:
         """Carry out the units, alone or together with the other processes of the job."""
         import torch
 
+        from medssl_bench.data.digest_index import INDEX
         from medssl_bench.devices import Ensemble
+        from medssl_bench.freshness import check_fresh
         from medssl_bench.progress import Progress
         from medssl_bench.runner import run_plan
 
@@ -84,15 +102,18 @@ class Job:
         units = array.jobs[self.task]
         plan = submission.plan()
         check_compute(plan)
-        root = submission.folder.parents[1]
-        prepares = [u.name.removeprefix("prepare-") for u in units if u.stage == "prepare"]
+        INDEX.use(submission.cache)
+        root = submission.root
+        prepares = [unit.name for unit in units if unit.stage == "prepare"]
         if prepares:
             with Progress(plain=True) as progress:
                 faults = _prepare(plan, prepares, submission.cache, progress.emit)
-            return f"prepared {', '.join(prepares)}" + (f": {faults} are faulty" if faults else "")
+            what = ", ".join(unit.title for unit in units)
+            return what + (f": {faults} cases are faulty" if faults else "")
         keys = {unit.name.partition("-")[2] for unit in units}
         pretrains = array.stage == "pretrain"
         part = plan.only_starts(keys) if pretrains else plan.only_cells(keys)
+        check_fresh(part)
         workers = 1 if pretrains else submission.site.resources(array.stage).per_gpu
         with Ensemble.of_job(part.compute) as together, Progress(plain=True) as progress:
             if together is not None and not together.leads:
@@ -111,13 +132,12 @@ def _prepare(plan: Plan, names: list[str], cache: Path, emit: Emit) -> int:
 
     A faulty case is no failure of this job: only cells that need the case fail, and say why.
     """
-    from medssl_bench.data.digest_index import INDEX
     from medssl_bench.preparation import needed_cases, prepare_cases
+    from medssl_bench.slurm.arrays import preparation_name
 
-    INDEX.use(cache)
     faults = 0
     for owner, cases in needed_cases(plan):
-        if owner.name in names:
+        if preparation_name(owner.name, cases) in names:
             faults += len(prepare_cases(owner, cases, cache, emit, plan.request.plugins))
     return faults
 
@@ -150,7 +170,7 @@ def _track(submission: Submission, array: int, task: int) -> None:
     if submission.settings.get("tracking") and has_server():
         keys = {unit.name.partition("-")[2] for unit in submission.arrays[array].jobs[task]}
         try:
-            sync(submission.folder.parents[1], keys)
+            sync(submission.root, keys)
         except Exception as error:
             print(f"tracking: {type(error).__name__}: {error}; `bench sync` later", flush=True)
 
@@ -162,6 +182,10 @@ def _clear_leftovers() -> None:
     paths = JobEnvironment().paths
     for path in (paths.result_pickle, paths.submitted_pickle):
         path.with_suffix(path.suffix + ".save_tmp").unlink(missing_ok=True)
+
+
+def _rank() -> int:
+    return int(os.environ.get("SLURM_PROCID", "0"))
 
 
 def _restarts() -> int:
@@ -187,11 +211,12 @@ def _stop() -> None:
 
     Of a job's processes the first one does so; the others wait until SLURM ends them.
     """
+    from medssl_bench.failures import slurm_job
     from medssl_bench.slurm.queue import ENDING, requeue, state_of
 
-    if int(os.environ.get("SLURM_PROCID", "0")):
+    if _rank():
         threading.Event().wait()
-    job, code = os.environ["SLURM_JOB_ID"], ENDED
+    job, code = str(slurm_job()), ENDED
     for _ in range(TRIES):
         try:
             if state_of(job) not in ENDING:

@@ -56,6 +56,8 @@ class Submission:
     command: str
     working_folder: Path
     """Where the command was given, which relative paths start from."""
+    root: Path
+    """The results folder."""
     sweep: str | None
     """Name of the sweep file's experiment."""
     settings: Mapping[str, Any]
@@ -87,7 +89,7 @@ class Submission:
         """Return what the job wrote, the newest last: its output, then its errors."""
         folder = self.folder / str(array)
         several = len(self.arrays[array].jobs) > 1
-        name = rf"\d+_{task}_0_log\.(out|err)" if several else r"\d+_0_log\.(out|err)"
+        name = rf"\d+_{task}_\d+_log\.(out|err)" if several else r"\d+_\d+_log\.(out|err)"
         found = [path for path in folder.glob("*_log.*") if re.fullmatch(name, path.name)]
         return sorted(found, key=lambda path: (path.stem.split("_")[0].zfill(12), path.name[::-1]))
 
@@ -137,6 +139,7 @@ def write_submission(
         cluster=cluster,
         command=command,
         working_folder=working_folder.absolute(),
+        root=root.absolute(),
         sweep=sweep,
         settings=plan.settings.model_dump(mode="json"),
         cache=cache.absolute(),
@@ -159,11 +162,18 @@ def write_submission(
 def submissions(root: Path) -> list[Submission]:
     """Read every submission of a results folder, the oldest first.
 
+    Of a folder that was copied, those of the original are left out: their jobs write there.
+
     Raises:
         BenchError: One cannot be read.
     """
     found = sorted((root.absolute() / FOLDER).glob("*/submission.json"))
-    return [read_submission(path.parent) for path in found]
+    return [one for path in found if not _is_of_another(one := read_submission(path.parent), root)]
+
+
+def _is_of_another(submission: Submission, root: Path) -> bool:
+    """Tell whether it was made in a folder that is still there and is not this one."""
+    return submission.root.is_dir() and not submission.root.samefile(root)
 
 
 def read_submission(folder: Path) -> Submission:
@@ -181,6 +191,7 @@ def read_submission(folder: Path) -> Submission:
             folder=folder,
             **{name: note[name] for name in ("created", "user", "host", "cluster", "command")},
             working_folder=Path(note["working_folder"]),
+            root=Path(note["root"]),
             sweep=note["sweep"],
             settings=note["settings"],
             cache=Path(note["cache"]),
@@ -211,6 +222,7 @@ def _to_json(submission: Submission) -> bytes:
         "host": submission.host,
         "cluster": submission.cluster,
         "command": submission.command,
+        "root": str(submission.root),
         "working_folder": str(submission.working_folder),
         "sweep": submission.sweep,
         "cache": str(submission.cache),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 
 from medssl_bench.slurm.cluster import available, run_command
@@ -95,7 +96,14 @@ def requeue(job: str) -> None:
     run_command("scontrol", "requeue", job)
 
 
-def cancel(jobs: list[str]) -> None:
-    """End jobs; those that are gone are none."""
+def cancel(jobs: list[str]) -> dict[str, str]:
+    """End jobs; returns those that still wait or run, and what scancel said."""
+    said = ""
     for first in range(0, len(jobs), 200):
-        subprocess.run(["scancel", "--quiet", *jobs[first : first + 200]], check=False)
+        done = subprocess.run(
+            ["scancel", *jobs[first : first + 200]], capture_output=True, text=True, check=False
+        )
+        said = said or (done.stderr.strip().splitlines() or [""])[0]
+    time.sleep(1)
+    left = {job.id for job in live_jobs() if job.state != "COMPLETING"}
+    return {job: said or "it does not end" for job in jobs if job in left}

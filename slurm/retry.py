@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medssl_bench.errors import BenchError
+from medssl_bench.freshness import check_fresh
 from medssl_bench.progress import Emit
 from medssl_bench.slurm.dispatch import Submitted, submit
 from medssl_bench.store import Store
@@ -14,13 +16,15 @@ if TYPE_CHECKING:
     from medssl_bench.slurm.ledger import Submission
     from medssl_bench.slurm.site import Site
     from medssl_bench.slurm.state import UnitState
+    from medssl_bench.training import Compute
 
 
 def retry(units: Sequence[UnitState], root: Path, site: Site | None, emit: Emit) -> list[Submitted]:
     """Submit units again under the plans they were planned by, with what they need.
 
     Raises:
-        BenchError: As :func:`medssl_bench.slurm.dispatch.submit`, or a plan cannot be read.
+        BenchError: As :func:`medssl_bench.slurm.dispatch.submit`, a plan cannot be read or means
+            something else by now, or the site computes in another way.
     """
     by_submission: dict[str, tuple[Submission, list[str]]] = {}
     for one in units:
@@ -30,23 +34,19 @@ def retry(units: Sequence[UnitState], root: Path, site: Site | None, emit: Emit)
     found = []
     for submission, names in by_submission.values():
         plan = submission.plan().as_recorded(store)
-        wanted = _with_needs(names, submission)
-        found.append(
-            submit(
-                plan, root, submission.cache, site or submission.site, emit,
-                only=wanted, again=submission,
+        check_fresh(plan)
+        place = site or submission.site
+        if (there := place.elsewhere().compute(plan.settings.precision)) != plan.compute:
+            raise BenchError(
+                f"site {place.name}: {_said(there)}, and {_said(plan.compute)} was planned; give"
+                " the first command again with this site"
             )
-        )  # fmt: skip
+        found.append(
+            submit(plan, root, submission.cache, place, emit, only=names, again=submission)
+        )
     return found
 
 
-def _with_needs(names: Iterable[str], submission: Submission) -> frozenset[str]:
-    found: set[str] = set()
-    rest = list(names)
-    while rest:
-        name = rest.pop()
-        if name not in found:
-            found.add(name)
-            unit = submission.units.get(name)
-            rest += unit.needs if unit is not None else ()
-    return frozenset(found)
+def _said(compute: Compute) -> str:
+    devices = f"{compute.devices} devices" if compute.devices > 1 else "one device"
+    return f"{devices} ({compute.device}, {compute.precision}, {compute.threads} threads)"

@@ -20,7 +20,7 @@ TAIL_BYTES = 20_000
 """Of a log's end, in which its last lines are looked for."""
 
 _ENDED = re.compile(
-    r"\*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED AT \S+(?: DUE TO (?P<why>[A-Z ]+?))? \*\*\*"
+    r"\*\*\* JOB \S+ ON \S+ CANCELLED AT \S+(?: DUE TO (?P<why>[A-Z ]+?))? \*\*\*"
     r"|(?P<oom>oom.kill|Out Of Memory|out-of-memory)"
 )
 _WHY: Mapping[str, FailureClass | None] = {
@@ -73,7 +73,7 @@ def unit_states(
     that what has not ended by its own word may still be under way.
     """
     recorded = _recorded(root)
-    notes = {note.unit: note for note in read_failures(root)}
+    notes = {note.key: note for note in read_failures(root)}
     places: dict[str, tuple[Submission, int, int]] = {}
     for submission in handed_over:
         for name, array, task in submission.places():
@@ -85,7 +85,7 @@ def unit_states(
         if _is_done(name, recorded, place):
             found[name] = UnitState(unit, "done", *place, job=_last_job(place))
         elif live is None:
-            note = notes.get(unit.title)
+            note = notes.get(unit.name)
             noted = note is not None and note.time >= submission.created
             ended = _ended(unit, place, note) if noted else None
             found[name] = ended or UnitState(unit, "unknown", *place, job=_last_job(place))
@@ -96,7 +96,7 @@ def unit_states(
                 node=job.node,
             )  # fmt: skip
         else:
-            found[name] = _ended(unit, place, notes.get(unit.title))
+            found[name] = _ended(unit, place, notes.get(unit.name))
     return [_with_need(one, found) for one in found.values()]
 
 

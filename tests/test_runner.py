@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from medssl_bench.claims import Claim
 from medssl_bench.cli import bench
 from medssl_bench.config import load_settings
-from medssl_bench.errors import CaseError
+from medssl_bench.errors import CaseError, FaultyDataError
 from medssl_bench.plan import Plan, Request, build_plan
 from medssl_bench.record import Record
 from medssl_bench.runner import Failure, Worker, _recorded_units
@@ -35,11 +35,21 @@ def test_the_log_of_a_failure_goes_when_its_unit_is_recorded(plan: Plan, tmp_pat
 
     failed = worker._try("cell-1", "unit", lambda: False, broken)
     assert isinstance(failed, Failure) and "ZeroDivisionError: by chance" in failed.reason
-    assert [path.name for path in (tmp_path / "failures").iterdir()] == ["unit.txt"]
+    assert [path.name for path in (tmp_path / "failures").iterdir()] == ["unit.1.txt"]
     (told,) = status(tmp_path)["failed"]
     assert (told["unit"], told["reason"]) == ("unit", "ZeroDivisionError: by chance")
-    # The same unit has another key once its data are repaired.
+    # One of another seed or size may have the same title.
     assert worker._try("cell-2", "unit", lambda: False, lambda claim: "fine") is True
+    assert len(status(tmp_path)["failed"]) == 1
+    assert worker._try("cell-1", "unit", lambda: False, lambda claim: "fine") is True
+    assert list((tmp_path / "failures").iterdir()) == []
+
+    def faulty(claim: Claim) -> str:
+        raise FaultyDataError("a.nii.gz: cannot be read")
+
+    # The same unit has another key once its data are repaired.
+    worker._try("cell-3", "unit", lambda: False, faulty)
+    assert worker._try("cell-4", "unit", lambda: False, lambda claim: "fine") is True
     assert list((tmp_path / "failures").iterdir()) == []
 
 

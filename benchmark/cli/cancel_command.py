@@ -13,6 +13,7 @@ Examples:
 
 \b
 What was done stays, checkpoints too: submit again, or `bench retry`, to go on.
+Exit codes: 0 done, 1 some job could not be cancelled, 2 wrong usage.
 """
 
 
@@ -35,11 +36,14 @@ def command(cells: tuple[str, ...], every: bool, results: Path | None) -> int:
     units = list(overview.units) if every else named(overview.units, cells)
     live = [one for one in units if one.state in ("queued", "running") and one.job]
     jobs = list(dict.fromkeys(str(one.job) for one in live))
-    cancel(jobs)
+    left = cancel(jobs)
     for one in live:
-        click.echo(f"cancelled {one.unit.title} (job {one.job})")
-    shared = [one for one in overview.units if one.job in jobs and one not in live]
-    for one in shared:
-        click.echo(f"  and with it {one.unit.title}, of the same job")
-    click.echo(f"{len(jobs)} jobs cancelled")
-    return 0
+        if one.job not in left:
+            click.echo(f"cancelled {one.unit.title} (job {one.job})")
+    for one in overview.units:
+        if one.job in jobs and one not in live and one.state in ("queued", "running"):
+            click.echo(f"  and with it {one.unit.title}, of the same job")
+    for job, why in left.items():
+        click.echo(f"not cancelled: job {job}: {why}", err=True)
+    click.echo(f"{len(jobs) - len(left)} of {len(jobs)} jobs cancelled")
+    return 1 if left else 0

@@ -171,6 +171,11 @@ class _Training:
             self.watch.restore(saved["watch"])
             self.start, self.seconds, self.peak = saved["step"], saved["seconds"], saved["peak"]
             self.resumed = saved["resumed"] + (self.start < settings.steps)
+        if fabric.world_size > 1 and (first := fabric.broadcast(self.start)) != self.start:
+            raise CaseError(
+                f"{supplies.work}: one process sees the checkpoint of step {self.start}, the first"
+                f" one of step {first}; is the folder on a file system that all nodes share?"
+            )
         history = saved and saved["history"]
         self.history = History(settings.steps, history, joint_mean(fabric))
         self.began = self.saved_at = time.monotonic()
@@ -291,8 +296,18 @@ class _Training:
     def save(self, done: int) -> None:
         """Write a checkpoint, from the first process; each has to call this."""
         history = self.history.state()
-        if self.fabric.global_rank:
-            return
+        fault: Exception | None = None
+        if self.fabric.global_rank == 0:
+            try:
+                self._write(done, history)
+            except (ClaimLost, CaseError) as error:
+                fault = error
+        if self.fabric.world_size > 1:
+            fault = self.fabric.broadcast(fault)
+        if fault is not None:
+            raise fault
+
+    def _write(self, done: int, history: dict[str, Any]) -> None:
         self.peak = max(self.peak, peak_bytes(self.fabric.device.type) or 0)
         checkpoint.save(
             self.supplies.work,

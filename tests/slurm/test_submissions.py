@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 @pytest.fixture
 def submitted(plan: Plan, tmp_path: Path) -> Callable[..., Submission]:
     def submit(site: Site = SITE, live: frozenset[str] = frozenset()) -> Submission:
-        arrays = arrange(units_of(plan, ["phantom_ct", "phantom_mri"]), live, site, 1001)
+        data = {name: f"prepare-{name}-0" for name in ("phantom_ct", "phantom_mri")}
+        arrays = arrange(units_of(plan, data), live, site, 1001)
         return write_submission(
             tmp_path, plan, arrays, site, cache=tmp_path / "cache", cluster="here",
             command="bench run", working_folder=tmp_path, sweep=None,
@@ -47,16 +49,16 @@ def submitted(plan: Plan, tmp_path: Path) -> Callable[..., Submission]:
 
 
 def test_units_come_after_what_they_need(plan: Plan) -> None:
-    units = units_of(plan, ["phantom_ct"])
+    units = units_of(plan, {"phantom_ct": "prepare-phantom_ct-0"})
     by_stage = {stage: [u for u in units if u.stage == stage] for stage in ("prepare", "finetune")}
     (start,) = [u for u in units if u.stage == "pretrain"]
-    assert [u.name for u in by_stage["prepare"]] == ["prepare-phantom_ct"]
-    assert start.needs == ("prepare-phantom_ct",)
+    assert [u.name for u in by_stage["prepare"]] == ["prepare-phantom_ct-0"]
+    assert start.needs == ("prepare-phantom_ct-0",)
     needs = {(u.title.split()[0], u.title.split()[1]): u.needs for u in by_stage["finetune"]}
     assert needs == {
-        ("scratch", "phantom_ct"): ("prepare-phantom_ct",),
+        ("scratch", "phantom_ct"): ("prepare-phantom_ct-0",),
         ("scratch", "phantom_mri"): (),
-        ("simmim", "phantom_ct"): (start.name, "prepare-phantom_ct"),
+        ("simmim", "phantom_ct"): (start.name, "prepare-phantom_ct-0"),
         ("simmim", "phantom_mri"): (start.name,),
     }
     seen: set[str] = set()
@@ -66,7 +68,7 @@ def test_units_come_after_what_they_need(plan: Plan) -> None:
 
 
 def test_arrays_hold_each_unit_once_and_are_cut_at_the_longest(plan: Plan) -> None:
-    units = units_of(plan, [])
+    units = units_of(plan, {})
     for site, cells in ((SITE, 1), (Site(per_gpu=2, cells_per_job=3, minutes=9), 6)):
         arrays = arrange(units, [], site, max_array=1)
         told = [unit.name for array in arrays for job in array.jobs for unit in job]
@@ -79,7 +81,7 @@ def test_arrays_hold_each_unit_once_and_are_cut_at_the_longest(plan: Plan) -> No
 
 
 def test_a_dependant_waits_for_a_job_that_was_there_before(plan: Plan) -> None:
-    units = units_of(plan, [])
+    units = units_of(plan, {})
     (start,) = [u for u in units if u.stage == "pretrain"]
     arrays = [a for a in arrange(units, {start.name}, SITE, 1001) if a.needs]
     assert arrays and all(a.needs == (start.name,) for a in arrays)
@@ -154,15 +156,26 @@ def test_logs_tell_how_a_job_ended(submitted, tmp_path: Path, errors, state, kin
 
 
 def test_a_failure_counts_from_the_submission_on(submitted, tmp_path: Path) -> None:
-    early = write_failure(tmp_path, "simmim phantom_ct 5 shots draw 0 seed 0", "nan", "diverged")
     one = submitted()
-    note = early.path.read_text()
-    early.path.write_text(note.replace(early.time, "2020-01-01T00:00:00+00:00"))
-    states = {u.unit.title: u for u in unit_states(tmp_path, [one], {})}
-    assert states[early.unit].state != "failed"
-    write_failure(tmp_path, early.unit, "nan", "diverged")
-    states = {u.unit.title: u for u in unit_states(tmp_path, [one], {})}
-    assert (states[early.unit].state, states[early.unit].detail) == ("failed", "diverged")
+    (start,) = [u for u in one.units.values() if u.stage == "pretrain"]
+
+    def state() -> tuple[str, str]:
+        (found,) = [u for u in unit_states(tmp_path, [one], {}) if u.unit == start]
+        return found.state, found.detail
+
+    note = write_failure(tmp_path, start.title, "nan", "diverged", key=start.name)
+    assert state() == ("failed", "diverged")
+    note.path.write_text(note.path.read_text().replace(note.time, "2020-01-01T00:00:00+00:00"))
+    assert state()[0] != "failed"
+    write_failure(tmp_path, start.title, "nan", "diverged", key="pretraining-of-another-seed")
+    assert state()[0] != "failed"
+
+
+def test_a_copied_folder_has_none_of_the_original_s_jobs(submitted, tmp_path: Path) -> None:
+    one = submitted()
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "slurm", copy / "slurm")
+    assert submissions(tmp_path) == [one] and submissions(copy) == []
 
 
 def test_what_never_started_blames_what_it_needed(submitted, tmp_path: Path) -> None:
@@ -172,7 +185,7 @@ def test_what_never_started_blames_what_it_needed(submitted, tmp_path: Path) -> 
         for task in range(len(array.jobs)):
             if array.stage == "prepare":
                 (one.folder / str(number) / done_name(task)).touch()
-    write_failure(tmp_path, start.title, "oom", "out of memory")
+    write_failure(tmp_path, start.title, "oom", "out of memory", key=start.name)
     found = unit_states(tmp_path, [one], {})
     skipped = [u for u in found if u.state == "skipped"]
     assert len(skipped) == 4 and all("simmim" in u.unit.title for u in skipped)
