@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from medssl_bench.durable import temporary_name, write_durably
 from medssl_bench.errors import (
@@ -217,7 +217,8 @@ def read_failure(path: Path) -> FailureNote | None:
     while rest and (match := re.fullmatch(r"(class|host|job|time): (.*)", rest[0])):
         head[match[1]] = match[2]
         rest = rest[1:]
-    kind = next((name for name in get_args(FailureClass) if name == head.get("class")), "bug")
+    known = (name for name in ADVICE if name == head.get("class"))
+    kind: FailureClass = next(known, "bug")
     reason, _, trace = "\n".join(rest).strip().partition("\n")
     return FailureNote(
         unit=unit,

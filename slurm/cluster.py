@@ -192,11 +192,9 @@ def minutes_of(text: str) -> int | None:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
     if match is None:  # UNLIMITED, infinite, NONE
         return None
-    days, first, second, third = (None if part is None else int(part) for part in match.groups())
-    if days is not None:  # days-hours[:minutes[:seconds]]
-        return days * 1440 + first * 60 + (second or 0)
-    if third is not None:  # hours:minutes:seconds
-        return first * 60 + (second or 0)
+    days, first, second = (int(match[group] or 0) for group in (1, 2, 3))
+    if match[1] is not None or match[4] is not None:  # days-hours[:minutes], hours:minutes:seconds
+        return days * 1440 + first * 60 + second
     return first  # minutes[:seconds]
 
 

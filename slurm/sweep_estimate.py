@@ -61,18 +61,15 @@ class Estimate:
     @property
     def backbones(self) -> list[str]:
         """Every backbone, in order of appearance."""
-        parts = [*self.pretrainings.values(), *self.cells.values()]
+        parts: list[Pretraining | Training] = [*self.pretrainings.values(), *self.cells.values()]
         return list(dict.fromkeys(part.backbone for part in parts))
 
     def hours(self, backbone: str) -> float | None:
         """GPU-hours of one backbone by recorded costs; None where some kind has none."""
-        parts = [
-            *(part for part in self.pretrainings.values() if part.steps),
-            *self.cells.values(),
-        ]
         if self.costs is None:
             return None
-        each = [self.costs.of(part) for part in parts if part.backbone == backbone]
+        each = [self.costs.of(part) for part in self._starts(backbone) if part.steps]
+        each += [self.costs.of(part) for part in self._cells(backbone)]
         return None if None in each else sum(filter(None, each))
 
     @property
