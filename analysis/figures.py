@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -192,13 +193,24 @@ def inline(svg: str, name: str) -> str:
     """Turn a figure's SVG file into markup for a page.
 
     Ids are prefixed by ``name`` (unique on the page), ink and grid follow the page's colours, and
-    the file's header is dropped.
+    what a page does without is dropped: the file's header, fonts, names of groups, blanks, and
+    what is below a hundredth of a point.
     """
     body = svg[svg.index("<svg") :]
+    body = re.sub(r'<g id="[^"]*"', "<g", body)
+    body = re.sub(r" font-family: [^;\"]*;?| transform=\"rotate\(-0 [^)]*\)\"", "", body)
+    body = re.sub(r'( [xy]="-?\d+\.\d\d)\d+', r"\1", body)
+    body = re.sub(r'(?<= d=")[^"]*', lambda path: _squeezed(path[0]), body)
+    body = re.sub(r">\s+<", "><", body)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = re.sub(r'(href="|url\()#', rf"\1#{name}-", body)
     body = re.sub(r'aria-labelledby="[^"]*"', f'aria-labelledby="{name}-t {name}-d"', body)
     return body.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+
+
+def _squeezed(path: str) -> str:
+    """Return an SVG path without the blanks around its letters."""
+    return re.sub(r"\s*([A-Z])\s*", r"\1", path).strip()
 
 
 def _svg(title: str, description: str, draw: Callable[[Axes], None], lines: Sequence[Line]) -> str:
@@ -214,9 +226,20 @@ def _svg(title: str, description: str, draw: Callable[[Axes], None], lines: Sequ
         draw(axes)
         sns.despine(ax=axes)
         _legend(figure, lines, columns)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return accessible(buffer.getvalue(), title, description)
+        text = _drawn_once(figure)
+    return accessible(text, title, description)
+
+
+def _drawn_once(figure: Figure) -> str:
+    """Return the SVG of a figure, laid out once: ``savefig`` does so, and draws all, twice."""
+    canvas = FigureCanvasSVG(figure)
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+    figure.set_layout_engine("none")
+    buffer = io.StringIO()
+    canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 def _legend(figure: Figure, lines: Sequence[Line], columns: int) -> None:

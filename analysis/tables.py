@@ -185,7 +185,12 @@ def leaderboard(cases: pd.DataFrame) -> pd.DataFrame:
     ``gain``, ``gain_low``, ``gain_high``, ``gain_draws``, ``gain_cases``, ``gain_missing`` (why
     there is none).
     """
-    scores = case_scores(prepare(cases))
+    return board_of(prepare(cases))
+
+
+def board_of(prepared: pd.DataFrame) -> pd.DataFrame:
+    """Return the leaderboard of a prepared case table (see :func:`leaderboard`)."""
+    scores = case_scores(prepared)
     table = summarise_runs(run_scores(scores))
     table = table.join(paired_gains(table, scores[scores["present"] > 0], "dice"))
     return sort_board(table, "dice")
@@ -193,7 +198,12 @@ def leaderboard(cases: pd.DataFrame) -> pd.DataFrame:
 
 def target_table(cases: pd.DataFrame) -> pd.DataFrame:
     """Return one row per (identity, task, shots, target), with the columns of a summary."""
-    scores = case_scores(prepare(cases), by=["target"])
+    return targets_of(prepare(cases))
+
+
+def targets_of(prepared: pd.DataFrame) -> pd.DataFrame:
+    """Return the target table of a prepared case table (see :func:`target_table`)."""
+    scores = case_scores(prepared, by=["target"])
     runs = run_scores(scores, by=["target"])
     return sort_board(summarise_runs(runs, by=["target"]), "dice")
 

@@ -217,8 +217,8 @@ def read_failure(path: Path) -> FailureNote | None:
     while rest and (match := re.fullmatch(r"(class|host|job|time): (.*)", rest[0])):
         head[match[1]] = match[2]
         rest = rest[1:]
-    known = (name for name in ADVICE if name == head.get("class"))
-    kind: FailureClass = next(known, "bug")
+    named = head.get("class")
+    kind: FailureClass = next((name for name in ADVICE if name == named), "bug")
     reason, _, trace = "\n".join(rest).strip().partition("\n")
     return FailureNote(
         unit=unit,

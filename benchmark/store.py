@@ -16,6 +16,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,10 @@ from medssl_bench.record import (
     parse_record,
     utc_now,
 )
-from medssl_bench.tables import cell_columns, check_columns, join, read_table
+from medssl_bench.tables import Stack, cell_columns, check_columns, join, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
     from torch import Tensor
 
 FORMAT = 1
@@ -54,6 +54,11 @@ TABLES: Mapping[str, Callable[[Reuse | None], bool]] = {
     "attention": lambda reuse: reuse is not None and reuse.attention_crops > 0,
 }
 """The tables of a record, and which records hold them."""
+
+MANY_FOLDERS = 2_000
+"""Records from which reading them is worth several processes."""
+CHUNK = 500
+"""Records that a process reads at a time."""
 
 
 class Store:
@@ -185,15 +190,11 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """Yield every sound record; a bad one names itself in a warning and is skipped."""
-        for record, _ in self._scan():
-            yield record
-
-    def _scan(self) -> Iterator[tuple[Record, Path]]:
         for folder in _published(self.root / "records", depth=2):
             try:
-                yield read_record(folder), folder
+                yield read_record(folder)
             except BenchError as error:
-                warnings.warn(f"record skipped: {error}", stacklevel=3)
+                warnings.warn(f"record skipped: {error}", stacklevel=2)
 
     def cases(self) -> pd.DataFrame:
         """Return the case rows of all records, each with its cell's ``tables.CELL_COLUMNS``."""
@@ -219,25 +220,11 @@ class Store:
         A damaged record or table names itself in a warning; a record without its case rows is
         none.
         """
-        records: list[Record] = []
-        tables: dict[str, list[pa.Table]] = {name: [] for name in names}
-        cells: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-        for record, folder in self._scan():
-            columns = cell_columns(record)
-            sound = True
-            for name in names:
-                if not TABLES[name](record.similarity):
-                    continue
-                try:
-                    tables[name].append(read_table(folder, f"{name}.parquet"))
-                except BenchError as error:
-                    warnings.warn(f"table skipped: {error}", stacklevel=2)
-                    sound = sound and name != "cases"
-                    continue
-                cells[name].append(columns)
-            if sound:
-                records.append(record)
-        return records, {name: join(tables[name], cells[name]) for name in names}
+        parts = read_folders(list(_published(self.root / "records", depth=2)), names)
+        for fault in (fault for part in parts for fault in part.faults):
+            warnings.warn(fault, stacklevel=2)
+        records = [record for part in parts for record in part.records]
+        return records, {name: join([part.tables[name] for part in parts]) for name in names}
 
     def _table(self, name: str) -> pd.DataFrame:
         """Join one table of all records that hold it; a damaged one names itself in a warning."""
@@ -327,6 +314,53 @@ class Store:
                 yield self.read_pretraining_info(folder.name)
             except BenchError as error:
                 warnings.warn(f"pretraining skipped: {error}", stacklevel=2)
+
+
+@dataclass
+class Part:
+    """What was read of some folders: sound records, their tables by name, and what was not."""
+
+    tables: dict[str, Stack]
+    records: list[Record] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def read_folders(folders: Sequence[Path], names: Sequence[str]) -> list[Part]:
+    """Read records and these tables; of many folders by one process a core, in the same order."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_all_start_methods, get_context
+
+    workers = os.cpu_count() or 1
+    if len(folders) < MANY_FOLDERS or workers < 2 or "fork" not in get_all_start_methods():
+        return [read_part(folders, names)]
+    chunks = [folders[at : at + CHUNK] for at in range(0, len(folders), CHUNK)]
+    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
+        return list(pool.map(read_part, chunks, [names] * len(chunks)))
+
+
+def read_part(folders: Sequence[Path], names: Sequence[str]) -> Part:
+    """Read the record and these tables of each folder; without its case rows it is none."""
+    part = Part({name: Stack() for name in names})
+    for folder in folders:
+        try:
+            record = read_record(folder)
+        except BenchError as error:
+            part.faults.append(f"record skipped: {error}")
+            continue
+        columns, sound = cell_columns(record), True
+        for name in names:
+            if not TABLES[name](record.similarity):
+                continue
+            try:
+                part.tables[name].add(read_table(folder, f"{name}.parquet"), columns)
+            except BenchError as error:
+                part.faults.append(f"table skipped: {error}")
+                sound = sound and name != "cases"
+        if sound:
+            part.records.append(record)
+    for stack in part.tables.values():
+        stack.settle()
+    return part
 
 
 def read_record(folder: Path) -> Record:

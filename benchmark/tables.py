@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,17 +61,44 @@ def read_table(folder: Path, name: str) -> pa.Table:
         raise damaged(folder, f"{name}: {str(error).splitlines()[0]}") from None
 
 
-def join(tables: list[pa.Table], cells: list[dict[str, Any]]) -> pd.DataFrame:
-    """Stack tables and repeat each one's cell columns, in front, for its rows."""
+@dataclass
+class Stack:
+    """Tables of one kind, and the cell columns of each."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    """Rows of each table that was added."""
+    cells: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, table: pa.Table, cell: dict[str, Any]) -> None:
+        """Put a table on top; ``cell`` is what its rows have in common."""
+        self.tables.append(table.replace_schema_metadata(None))
+        self.counts.append(table.num_rows)
+        self.cells.append(cell)
+
+    def settle(self) -> None:
+        """Make one table of all, which is quick to hand on."""
+        if self.tables:
+            self.tables = [_stacked(self.tables).combine_chunks()]
+
+
+def join(stacks: Sequence[Stack]) -> pd.DataFrame:
+    """Return all tables as one and repeat each one's cell columns, in front, for its rows."""
     import numpy as np
     import pandas as pd
-    import pyarrow as pa
 
+    tables = [table for stack in stacks for table in stack.tables]
     if not tables:
         return pd.DataFrame(columns=list(CELL_COLUMNS))
-    stacked = pa.concat_tables(
-        [table.replace_schema_metadata(None) for table in tables], promote_options="permissive"
-    ).to_pandas()
-    rows = np.repeat(np.arange(len(tables)), [table.num_rows for table in tables])
+    stacked = _stacked(tables).to_pandas()
+    counts = [count for stack in stacks for count in stack.counts]
+    cells = [cell for stack in stacks for cell in stack.cells]
+    rows = np.repeat(np.arange(len(counts)), counts)
     repeated = pd.DataFrame(cells, columns=list(CELL_COLUMNS)).iloc[rows].reset_index(drop=True)
     return pd.concat([repeated, stacked], axis=1)
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.concat_tables(tables, promote_options="permissive")

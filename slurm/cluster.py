@@ -192,10 +192,12 @@ def minutes_of(text: str) -> int | None:
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", text.strip())
     if match is None:  # UNLIMITED, infinite, NONE
         return None
-    days, first, second = (int(match[group] or 0) for group in (1, 2, 3))
-    if match[1] is not None or match[4] is not None:  # days-hours[:minutes], hours:minutes:seconds
-        return days * 1440 + first * 60 + second
-    return first  # minutes[:seconds]
+    days, first, second, third = match.groups(default="")
+    if days:  # days-hours[:minutes[:seconds]]
+        return int(days) * 1440 + int(first) * 60 + int(second or 0)
+    if third:  # hours:minutes:seconds
+        return int(first) * 60 + int(second)
+    return int(first)  # minutes[:seconds]
 
 
 def check_site(site: Site, cluster: Cluster) -> list[Finding]:

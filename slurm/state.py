@@ -141,7 +141,9 @@ def _ended(unit: Unit, place: tuple[Submission, int, int], note: FailureNote | N
     logs = submission.logs(array, task)
     if not logs:
         return UnitState(unit, "lost", *place, detail=_silent(submission, array))
-    for line in reversed(last_lines(logs, 200)):
+    # What SLURM says of a job's end stands among its errors.
+    newest = [path for path in logs if path.name.split("_")[0] == logs[-1].name.split("_")[0]]
+    for line in (line for path in newest for line in reversed(last_lines([path], 200))):
         match = _ENDED.search(line)
         if match is None:
             continue

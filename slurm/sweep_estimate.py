@@ -66,10 +66,13 @@ class Estimate:
 
     def hours(self, backbone: str) -> float | None:
         """GPU-hours of one backbone by recorded costs; None where some kind has none."""
+        parts: list[Pretraining | Training] = [
+            *(part for part in self.pretrainings.values() if part.steps),
+            *self.cells.values(),
+        ]
         if self.costs is None:
             return None
-        each = [self.costs.of(part) for part in self._starts(backbone) if part.steps]
-        each += [self.costs.of(part) for part in self._cells(backbone)]
+        each = [self.costs.of(part) for part in parts if part.backbone == backbone]
         return None if None in each else sum(filter(None, each))
 
     @property

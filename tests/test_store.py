@@ -147,6 +147,25 @@ def test_tables_with_different_columns_join(store: Store) -> None:
     assert cases[cases.draw == 1].hd95.isna().all() and cases[cases.draw == 0].nsd.isna().all()
 
 
+def test_several_processes_read_what_one_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for draw in range(7):
+        write(store, draw)
+    damaged = store.folder(record_of(3).cell) / "record.json"
+    damaged.write_bytes(damaged.read_bytes() + b" ")
+    with pytest.warns(UserWarning, match="record skipped") as alone:
+        records, tables = store.read_all()
+    monkeypatch.setattr("medssl_bench.store.MANY_FOLDERS", 2)
+    monkeypatch.setattr("medssl_bench.store.CHUNK", 2)
+    with pytest.warns(UserWarning, match="record skipped") as together:
+        again, same = store.read_all()
+    assert len(records) == 6 and again == records
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(same[name], table)
+    assert [str(one.message) for one in together] == [str(one.message) for one in alone]
+
+
 def test_an_empty_store_has_no_rows(store: Store) -> None:
     assert list(store.records()) == [] and list(store.pretrainings()) == []
     assert store.cases().empty and list(store.cases().columns) == list(CELL_COLUMNS)

@@ -45,9 +45,9 @@ ALIKE = "no test case tells the two apart, so there is no interval"
 
 def board_tables(
     board: pd.DataFrame, marks: Mapping[str, Mark], leaks: Mapping[tuple[str, str], Value]
-) -> dict[str, list[Table]]:
-    """Return the tables of each task, one for each number of shots; ``leaks`` as in ``views``."""
-    tables: dict[str, list[Table]] = {}
+) -> dict[str, list[tuple[str, Table]]]:
+    """Return shots and table of each task's boards; ``leaks`` as in ``views``."""
+    tables: dict[str, list[tuple[str, Table]]] = {}
     groups = board.groupby(["task", "shots"], sort=False)
     for index, ((task, shots), rows) in enumerate(groups):
         low, high = views.gain_range(rows)
@@ -63,7 +63,7 @@ def board_tables(
             zero=-low / (high - low),
             hints=HINTS,
         )
-        tables.setdefault(str(task), []).append(table)
+        tables.setdefault(str(task), []).append((str(shots), table))
     return tables
 
 

@@ -79,6 +79,7 @@ def cost_tables(
     found: Mapping[Key, Cost],
     pretrained: Mapping[str, float],
     marks: Mapping[str, Mark],
+    families: Mapping[str, str],
 ) -> list[tuple[str, str, Table]]:
     """Return task, shots and the table of each board; ``pretrained`` are hours by key."""
     tables = []
@@ -86,9 +87,12 @@ def cost_tables(
         records = rows_of(rows)
         labels = row_labels([{name: str(one[name]) for name in ROW} for one in records])
         body = [
-            _row(label, one, found[tuple(one[name] for name in ROW)], pretrained, marks)
+            _row(
+                label, one, found[tuple(one[name] for name in ROW)], pretrained, marks,
+                families.get(one["method"], "unknown"),
+            )
             for label, one in zip(labels, records, strict=True)
-        ]
+        ]  # fmt: skip
         caption = f"{task}, {shots_text(str(shots))}"
         tables.append(
             (str(task), str(shots), Table(f"cost-{index}", caption, COLUMNS, body, 1, hints=HINTS))
@@ -102,6 +106,7 @@ def _row(
     cost: Cost,
     pretrained: Mapping[str, float],
     marks: Mapping[str, Mark],
+    family: str,
 ) -> Row:
     dice, hours = float(one["dice"]), pretrained.get(one["pretraining"], np.nan)
     scratch = one["pretraining"] == "none"
@@ -123,5 +128,10 @@ def _row(
         Value(f"{cost.steps:g}", cost.steps),
         Value(", ".join(cost.devices), ", ".join(cost.devices)),
     ]
-    data = {"backbone": one["backbone"], "profile": one["profile"], "source": "measured"}
+    data = {
+        "family": family,
+        "backbone": one["backbone"],
+        "profile": one["profile"],
+        "source": "measured",
+    }
     return Row(label, marks[one["method"]], cells, data=data)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from medssl_bench.analysis.leaderboard.forks import MANY_ROWS, fork_map
 from medssl_bench.analysis.leaderboard.pairs import Board, plain
 from medssl_bench.analysis.leaderboard.repeat import command
 from medssl_bench.analysis.leaderboard.results import Results
@@ -55,15 +57,19 @@ def write_data(
     for record in results.records:
         by_task.setdefault(record["cell"]["task"], []).append(record)
     tables = dict(list(results.cases.groupby("task", sort=False)))
-    for task, records in by_task.items():
+
+    def write(task: str) -> None:
+        records = by_task[task]
         found = {
             **_shared(records),
-            **_cells(task, records, tables[task], rows, ids, pictures, results.paths),
+            **_cells(records, tables[task], rows, ids, pictures, results.paths),
             "boards": [plain(board) for board in boards if board.task == task],
         }
         (out / file_of(task)).write_text(
             f"benchData({script_json(task)}, {_quoted(script_json(found))});\n", "utf-8"
         )
+
+    fork_map(write, list(by_task), worth=len(results.cases) >= MANY_ROWS)
 
 
 def script_json(value: Any) -> str:
@@ -94,12 +100,16 @@ def _settings_id(record: Mapping[str, Any]) -> str:
     return f"{record['cell']['protocol'][:12]}-{record['cell']['pretraining'][:12]}"
 
 
-def _digest(value: Any) -> str:
-    return digest(value)[:12]
+def _digest(words: Mapping[str, str]) -> str:
+    return _digest_of(tuple(words.items()))
+
+
+@lru_cache(maxsize=256)
+def _digest_of(words: tuple[tuple[str, str], ...]) -> str:
+    return digest(dict(words))[:12]
 
 
 def _cells(
-    task: str,
     records: Sequence[Mapping[str, Any]],
     table: pd.DataFrame,
     rows: Mapping[str, Key],
@@ -107,38 +117,39 @@ def _cells(
     pictures: Mapping[str, Mapping[str, str]],
     paths: Mapping[str, str],
 ) -> dict[str, Any]:
-    cases = list(dict.fromkeys(table["case"].astype(str)))
-    targets = list(dict.fromkeys(table["target"].astype(str)))
-    place = {case: index for index, case in enumerate(cases)}
-    column = {target: index for index, target in enumerate(targets)}
-    spots = table["case"].astype(str).map(place).to_numpy(int) * len(targets) + table[
-        "target"
-    ].astype(str).map(column).to_numpy(int)
-    letters = table["status"].map(STATUS).to_numpy(str)
-    values = {name: table[name].to_numpy(float) for name in VALUES if name in table}
-    if "hd95" in values and "diagonal_mm" in table:
-        missed = (table["status"] == "pred_empty").to_numpy()
-        values["hd95"] = np.where(missed, table["diagonal_mm"].to_numpy(float), values["hd95"])
-    indices = table.groupby("key", sort=False).indices
-    cells = []
-    for record in records:
-        mine = indices.get(record["key"], np.empty(0, int))
-        size = len(cases) * len(targets)
-        status = np.full(size, "-")
-        status[spots[mine]] = letters[mine]
-        arrays = {}
-        for name, column_values in values.items():
-            dense = np.full(size, np.nan)
-            dense[spots[mine]] = column_values[mine]
-            arrays[name] = [float(f"{one:.5g}") if np.isfinite(one) else None for one in dense]
-        cells.append({
+    case_places, cases = pd.factorize(table["case"].astype(str))
+    target_places, targets = pd.factorize(table["target"].astype(str))
+    size = len(cases) * len(targets)
+    spots = case_places * len(targets) + target_places
+    codes = pd.Index([record["key"] for record in records]).get_indexer(table["key"])
+    status = np.full((len(records), size), "-")
+    status[codes, spots] = table["status"].map(STATUS).to_numpy(str)
+    arrays = {}
+    for name in VALUES:
+        if name in table:
+            values = table[name].to_numpy(float)
+            if name == "hd95" and "diagonal_mm" in table:
+                missed = (table["status"] == "pred_empty").to_numpy()
+                values = np.where(missed, table["diagonal_mm"].to_numpy(float), values)
+            dense = np.full((len(records), size), np.nan)
+            dense[codes, spots] = np.where(np.isfinite(values), values, np.nan)
+            arrays[name] = [_short(row) for row in dense.tolist()]
+    cells = [
+        {
             **_cell(record, paths),
             "row": ids.get(rows.get(record["key"], ()), ""),
-            "status": "".join(status),
-            **arrays,
+            "status": "".join(status[number]),
+            **{name: found[number] for name, found in arrays.items()},
             "pictures": dict(pictures.get(record["key"], {})),
-        })  # fmt: skip
-    return {"cases": cases, "targets": targets, "cells": cells}
+        }
+        for number, record in enumerate(records)
+    ]
+    return {"cases": list(cases), "targets": list(targets), "cells": cells}
+
+
+def _short(values: Sequence[float]) -> list[float | None]:
+    """Return values to five significant digits; NaN is none."""
+    return [float(f"{value:.5g}") if value == value else None for value in values]
 
 
 def _cell(record: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def example_rows(results: Results, marks: Mapping[str, Mark]) -> list[ExampleRow
         cases = groups.setdefault((cell["task"], cell["shots"]), {})
         spot = (cell["draw"], cell["seed"], picture.case)
         cases.setdefault(spot, {})[picture.key] = picture
-    dice = _case_dice(results)
+    dice = _case_dice(results) if groups else {}
     rows = []
     for (task, shots), cases in sorted(
         groups.items(), key=lambda item: (item[0][0], shots_order(item[0][1]))

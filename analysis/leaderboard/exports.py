@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv, parquet
 
 from medssl_bench.analysis.classification import METRICS
 from medssl_bench.analysis.leaderboard.classification import NO_CLASS
+from medssl_bench.analysis.leaderboard.forks import MANY_ROWS, fork_map
 from medssl_bench.analysis.leaderboard.leaks import UNCHECKED, leak_counts
 from medssl_bench.analysis.leaderboard.plots import Plot
 from medssl_bench.analysis.leaderboard.repeat import command
@@ -22,6 +26,9 @@ from medssl_bench.analysis.leaderboard.views import ONE_RUN
 from medssl_bench.analysis.tables import ROW, rows_of
 
 SCHEMA_VERSION = 2
+FORMULA = "^[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20]"
+NUMBER = r"^[+-]?[\d.]+$"
+"""What the page's own export of CSV goes by, too."""
 
 
 def write_tables(
@@ -32,7 +39,7 @@ def write_tables(
     classes: pd.DataFrame,
     standings: Mapping[Definition, Mapping[Key, Standing]],
 ) -> None:
-    """Write the folder ``tables``; missing is empty or null.
+    """Write the folder ``tables``; missing is empty or null, text in CSV is :func:`guarded`.
 
     As CSV and Parquet: ``leaderboard`` and ``classification`` (one row a row of the page),
     ``standings`` (mean, interval and rank under every definition), ``cells`` (one row a record) and
@@ -43,15 +50,20 @@ def write_tables(
     folder.mkdir(exist_ok=True)
     found = leak_counts(results.records)
     board, classes = (_with_leaks(table, found) for table in (board, classes))
-    for name, table in {
+    tables = {
+        "cases": results.cases,
+        "cells": cell_table(results),
         "leaderboard": board,
         "classification": classes,
         "standings": standing_table(standings),
-        "cells": cell_table(results),
-        "cases": results.cases,
-    }.items():
-        table.to_csv(folder / f"{name}.csv", index=False)
-        table.to_parquet(folder / f"{name}.parquet", index=False)
+    }
+
+    def write(name: str) -> None:
+        columns = pa.Table.from_pandas(tables[name], preserve_index=False)
+        csv.write_csv(guarded(columns), folder / f"{name}.csv")
+        parquet.write_table(columns, folder / f"{name}.parquet")
+
+    fork_map(write, list(tables), worth=len(results.cases) >= MANY_ROWS)
     document = {
         "schema_version": SCHEMA_VERSION,
         **about,
@@ -60,6 +72,27 @@ def write_tables(
     }
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     (folder / "leaderboard.json").write_text(text + "\n", encoding="utf-8")
+
+
+def guarded(table: pa.Table) -> pa.Table:
+    """Return the table with an apostrophe before each text that a spreadsheet would run.
+
+    Those start as a formula does (OWASP, CSV injection) and are no number. Numbers are untouched.
+    """
+    for place, name in enumerate(table.column_names):
+        column = table[name]
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            continue
+        if pc.any(_runs(column.unique())).as_py():
+            mark, nothing = (pa.scalar(word, column.type) for word in ("'", ""))
+            safe = pc.binary_join_element_wise(mark, column, nothing)
+            table = table.set_column(place, name, pc.if_else(_runs(column), safe, column))
+    return table
+
+
+def _runs(words: pa.ChunkedArray) -> pa.ChunkedArray:
+    formula = pc.match_substring_regex(words, FORMULA)
+    return pc.and_not(formula, pc.match_substring_regex(words, NUMBER))
 
 
 def standing_table(standings: Mapping[Definition, Mapping[Key, Standing]]) -> pd.DataFrame:

@@ -34,6 +34,7 @@ from medssl_bench.analysis.leaderboard import (
     cost,
     datafiles,
     exports,
+    forks,
     leaks,
     overall,
     overview,
@@ -54,10 +55,15 @@ from medssl_bench.analysis.leaderboard.results import Results, read_results
 from medssl_bench.analysis.leaderboard.standings import DEFAULT, Definition, Key, Standing, flips
 from medssl_bench.durable import temporary_name
 
-MODULES = ("state", "tables", "filters", "definitions", "data", "compare", "provenance", "main")
+MODULES = (
+    *("state", "late", "tables", "filters", "definitions", "data", "compare", "provenance"),
+    "main",
+)
 """The page's script, in this order."""
 MOST_LISTED = 300
 """Cells listed without script; of more, the file ``tables/cells.csv`` is named instead."""
+MANY_TABLES = 20
+"""From more tables on than this, the overview is laid out as far as it is near the window."""
 METRIC_WORDS = {
     "dice": ("Dice", 3),
     "nsd": ("Surface Dice", 3),
@@ -208,7 +214,7 @@ class Report:
             name: [part.studies[name] for part in self.parts if name in part.studies]
             for name in parts.PER_TASK
         }
-        large = len(self.results.cases) >= parts.MANY_ROWS
+        large = len(self.results.cases) >= forks.MANY_ROWS
         evidence = studied.evidence_of(self.results, wants_figures=not large)
         across = studied.study(evidence, "modality-gap")
         return {**found, "modality-gap": [across]}
@@ -251,12 +257,12 @@ def render(
     results, marks = report.results, report.marks
     script = "\n".join(_static(f"{name}.js") for name in MODULES)
     found_leaks = leaks.leak_values(results.records)
-    modality = subjects.modalities(results.records)
+    modality, families = subjects.modalities(results.records), subjects.families()
     own = provenance.own_training(results)
     told = {str(conflict) for conflict in results.conflicts}
     blocks = overview.blocks(
         report.board, report.standings.get(DEFAULT, {}), marks, found_leaks,
-        report.own_protocols, {"modality": modality, "family": subjects.families()},
+        report.own_protocols, {"modality": modality, "family": families},
         reported.printed_rows(),
         overview.origins(
             report.row_of, results.sources, {conflict.key for conflict in results.conflicts}
@@ -274,6 +280,7 @@ def render(
         facts=provenance.facts(results, report.board, version("medssl-bench")),
         modality=modality,
         blocks=blocks,
+        many_tables=MANY_TABLES,
         overall=overall.overall_table(
             overall.places([one for part in report.parts for one in part.panels]), marks
         )
@@ -292,7 +299,9 @@ def render(
             plot.name: Markup(inline(plot.svg, plot.name)) for plot in report.study_figures
         },
         pair_tables=pairs.pair_tables(report.boards),
-        cost_tables=cost.cost_tables(report.board, report.costs, results.pretraining_hours, marks),
+        cost_tables=cost.cost_tables(
+            report.board, report.costs, results.pretraining_hours, marks, families
+        ),
         methods=subjects.method_subjects(
             report.board,
             report.standings.get(DEFAULT, {}),

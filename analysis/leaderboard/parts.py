@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 from medssl_bench.analysis import classification, tables
 from medssl_bench.analysis.leaderboard import cost, pairs, plots, studied
+from medssl_bench.analysis.leaderboard.forks import MANY_ROWS, fork_map
 from medssl_bench.analysis.leaderboard.marks import Mark
 from medssl_bench.analysis.leaderboard.results import Results, numbers_of
 from medssl_bench.analysis.leaderboard.standings import Definition, Key, Standing, standings
@@ -21,11 +20,6 @@ from medssl_bench.analysis.studies.outcome import Evidence
 
 PER_TASK = ("gaps", "groups", "convergence", "cka", "attention", "corpus-size", "capacity")
 """Analyses that the page shows for each task."""
-MANY_ROWS = 100_000
-"""Rows of the case table from which tasks are worth processes of their own.
-
-Figures of analyses, which ``bench analyze`` draws too, are then left out: they take the most time.
-"""
 
 
 @dataclass(frozen=True)
@@ -54,11 +48,8 @@ class _Work:
 
     @property
     def large(self) -> bool:
+        """Whether figures of analyses, which take the most time, are left to ``bench analyze``."""
         return len(self.results.cases) >= MANY_ROWS
-
-
-_work: _Work | None = None
-"""What forked processes take over without copying it."""
 
 
 def compute_parts(
@@ -75,44 +66,33 @@ def compute_parts(
         marks: Of each method.
         own_protocols: Protocols of methods that bring a training of their own.
     """
-    global _work
-    _work = _Work(results, row_of, marks, own_protocols)
+    work = _Work(results, row_of, marks, own_protocols)
     tasks = sorted({str(record["cell"]["task"]) for record in results.records})
-    workers = min(len(tasks), os.cpu_count() or 1)
-    try:
-        if not _work.large or workers < 2 or not _can_fork():
-            return [_part(task) for task in tasks]
-        fork = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(workers, mp_context=fork) as pool:
-            return list(pool.map(_part, tasks))
-    finally:
-        _work = None
+    return fork_map(partial(_part, work), tasks, worth=work.large)
 
 
-def _can_fork() -> bool:
-    return "fork" in multiprocessing.get_all_start_methods()
-
-
-def _part(task: str) -> TaskPart:
-    assert _work is not None
-    mine, marks = of_task(_work.results, task), _work.marks
+def _part(work: _Work, task: str) -> TaskPart:
+    mine, marks = of_task(work.results, task), work.marks
     cases, classed = mine.segmented, mine.classified
     nothing = pd.DataFrame(columns=[*tables.ROW])
-    board = tables.leaderboard(cases) if len(cases) else nothing
+    prepared = tables.prepare(cases) if len(cases) else nothing
+    board = tables.board_of(prepared) if len(cases) else nothing
     classes = classification.leaderboard(classed) if len(classed) else nothing
-    costs = cost.costs(mine.records, _work.row_of)
-    evidence = studied.evidence_of(mine, wants_figures=not _work.large)
+    costs = cost.costs(mine.records, work.row_of)
+    evidence = studied.evidence_of(mine, wants_figures=not work.large)
+    if len(cases):
+        evidence.know(prepared)
     found = evidence.panels() if len(cases) else []
     return TaskPart(
         task=task,
         board=board,
         classes=classes,
-        targets=tables.target_table(cases) if len(cases) else nothing.assign(target=[]),
-        standings=standings(cases) if len(cases) else {},
+        targets=tables.targets_of(prepared) if len(cases) else nothing.assign(target=[]),
+        standings=standings(cases, prepared) if len(cases) else {},
         panels=found,
         pairs=pairs.compare_all(found),
         costs=costs,
-        plots=_plots(mine, board, classes, costs, marks, _work.own_protocols),
+        plots=_plots(mine, board, classes, costs, marks, work.own_protocols),
         studies={
             name: studied.study(_without_curves(evidence, name), name, task) for name in PER_TASK
         }

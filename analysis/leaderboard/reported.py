@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -66,19 +67,23 @@ def printed_tables() -> list[Table]:
     for index, ((source, table, task), rows) in enumerate(groups):
         units = ", ".join(f"{m}: {u}" for m, u in _units(rows).items())
         columns = list(dict.fromkeys(zip(rows["target"], rows["metric"], strict=True)))
-        identity = ["method_label", "shots", "backbone", "pretraining"]
+        found: dict[tuple[str, ...], dict[tuple[str, str], Any]] = {}
+        row: Any
+        for row in rows.itertuples(index=False):
+            who = (row.method_label, row.shots, row.backbone, row.pretraining)
+            found.setdefault(who, {}).setdefault((row.target, row.metric), row)
         body = [
             Row(
-                str(label),
+                label,
                 None,
                 [
-                    Value(str(shots), str(shots)),
-                    *(_printed(mine, target, metric) for target, metric in columns),
-                    Value(str(backbone), str(backbone)),
-                    Value(str(pretraining), str(pretraining)),
+                    Value(shots, shots),
+                    *(_printed(mine.get(place)) for place in columns),
+                    Value(backbone, backbone),
+                    Value(pretraining, pretraining),
                 ],
             )
-            for (label, shots, backbone, pretraining), mine in rows.groupby(identity, sort=False)
+            for (label, shots, backbone, pretraining), mine in found.items()
         ]
         heads = [f"{target} {metric}" for target, metric in columns]
         caption = f"{task}: {PAPERS.get(str(source), str(source))}, {table}"
@@ -100,10 +105,9 @@ def _units(rows: pd.DataFrame) -> Mapping[str, str]:
     return {str(row.metric): str(row.unit) for row in pairs.itertuples(index=False)}
 
 
-def _printed(rows: pd.DataFrame, target: str, metric: str) -> Value:
-    found = rows[(rows["target"] == target) & (rows["metric"] == metric)]
-    if found.empty:
+def _printed(row: Any) -> Value:
+    """Write one row of the table of numbers; None where the paper prints no such number."""
+    if row is None:
         return Value(missing="not printed")
-    row = found.iloc[0]
-    text = str(row["printed"]).replace("-", "\u2212")
-    return Value(f"{text} \u00b1 {row['std']}" if row["std"] else text, float(row["value"]))
+    text = str(row.printed).replace("-", "\u2212")
+    return Value(f"{text} \u00b1 {row.std}" if row.std else text, float(row.value))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,12 @@ class Results:
         if not self.records or self.cases.empty:
             raise BenchError("nothing to report: no finished cell; `bench run` makes some")
 
-    @property
+    @cached_property
     def segmented(self) -> pd.DataFrame:
         """Rows of ``cases`` of segmentation tasks, without the columns of the others."""
-        return self.cases[~is_classified(self.cases)].drop(columns=[*ONLY], errors="ignore")
+        others = is_classified(self.cases)
+        rows = self.cases[~others] if others.any() else self.cases
+        return rows.drop(columns=[*ONLY], errors="ignore")
 
     @property
     def classified(self) -> pd.DataFrame:
@@ -96,8 +99,11 @@ def read_slices(records: Iterable[Record], folders: Mapping[str, Path]) -> list[
     """
     found = []
     for record in records:
+        pictures = folders[record.key] / "slices"
+        if not pictures.is_dir():
+            continue
         cases = {file_name(case, ".png"): case for case in record.split.test}
-        for path in sorted((folders[record.key] / "slices").glob("*.png")):
+        for path in sorted(pictures.glob("*.png")):
             found.append(Slice(record.key, cases.get(path.name, path.stem), path))
     return found
 

@@ -71,14 +71,18 @@ def definitions_of(cases: pd.DataFrame) -> list[Definition]:
     return [Definition(name, empty) for name in known for empty in ("left out", "counted")]
 
 
-def standings(cases: pd.DataFrame) -> dict[Definition, dict[Key, Standing]]:
+def standings(
+    cases: pd.DataFrame, prepared: pd.DataFrame | None = None
+) -> dict[Definition, dict[Key, Standing]]:
     """Return the standing of every row of the leaderboard under every definition there is.
+
+    ``prepared``: the case table as ``tables.prepare`` returns it, where it is at hand.
 
     Intervals are over draws and test cases (of one draw: over cases alone), as those of ``bench
     analyze groups``; ranks, their intervals and tiers are those of ``bench analyze ranks``.
     """
     definitions = definitions_of(cases)
-    table = prepare(cases)
+    table = prepare(cases) if prepared is None else prepared
     columns = {
         one.key: target_values(table, cases, one.metric, absent=one.empty == "counted")
         for one in definitions

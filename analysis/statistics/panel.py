@@ -161,18 +161,24 @@ def case_values(table: pd.DataFrame) -> pd.DataFrame:
     return aggregate(table, [*RUN, "case"], value=("value", "mean"))
 
 
-def scored(cases: pd.DataFrame, metric: str, *, absent: bool = False) -> pd.DataFrame:
+def scored(
+    cases: pd.DataFrame,
+    metric: str,
+    *,
+    absent: bool = False,
+    prepared: pd.DataFrame | None = None,
+) -> pd.DataFrame:
     """Return the checked case table with ``value``: the metric of each target that is present.
 
     A missed target's distance is the image's diagonal; an absent target's value is NaN or, where
     ``absent`` counts, perfect if it was not predicted (share 1, distance 0) and worst if it was
-    (share 0, the diagonal).
+    (share 0, the diagonal). ``prepared``: the same table as ``tables.prepare`` returns it.
     """
     if metric not in HIGHER_IS_BETTER:
         raise BenchError(f"unknown metric {metric!r}.{did_you_mean(metric, HIGHER_IS_BETTER)}")
     if metric not in cases.columns:
         raise BenchError(f"the records hold no {metric}")
-    table = prepare(cases)
+    table = prepare(cases) if prepared is None else prepared
     return table.assign(value=target_values(table, cases, metric, absent=absent))
 
 
@@ -275,12 +281,22 @@ def _panel(words: Mapping[str, str], means: pd.DataFrame, metric: str) -> Panel 
 def _tables(means: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
     """Return the values of each identity by (draw, seed) and case, in order of identity."""
     codes, first = number_groups(means, IDENTITY)
-    wide = means.assign(_code=codes).pivot(
-        index=["_code", "draw", "seed"], columns="case", values="value"
-    )
+    run_codes, runs = number_groups(means, ["draw", "seed"])
+    order = means[["draw", "seed"]].iloc[runs].reset_index(drop=True).sort_values(["draw", "seed"])
+    places, index = order.index.argsort()[run_codes], pd.MultiIndex.from_frame(order)
+    case_codes, cases = pd.factorize(means["case"], sort=True)
+    columns = pd.Index(cases, name="case")
+    values = np.full((len(first), len(index), len(columns)), np.nan)
+    values[codes, places, case_codes] = means["value"]
+    there = np.zeros(values.shape[:2], bool)
+    there[codes, places] = True
+    whole = [
+        pd.DataFrame(table[known], index if known.all() else index[known], columns)
+        for table, known in zip(values, there, strict=True)
+    ]
     identities = [tuple(map(str, words)) for words in means[IDENTITY].iloc[first].to_numpy()]
     return [
-        (dict(zip(IDENTITY, words, strict=True)), wide.loc[[code]].droplevel("_code").sort_index())
+        (dict(zip(IDENTITY, words, strict=True)), whole[code])
         for words, code in sorted(zip(identities, range(len(identities)), strict=True))
     ]
 

@@ -81,12 +81,7 @@ def describe(curves: dict[str, tuple[str, pd.DataFrame]], *, rising: bool) -> pd
     goal = max(ends) if rising else min(ends)
     rows = []
     for label, (_, table) in curves.items():
-        areas = [
-            float(np.trapezoid(run.dropna(), run.dropna().index) / np.ptp(run.dropna().index))
-            if run.notna().sum() > 1
-            else float(run.dropna().iloc[0])
-            for _, run in table.items()
-        ]
+        areas = heights(table)
         row: dict[str, object] = {
             "method": label,
             "runs": table.shape[1],
@@ -99,6 +94,19 @@ def describe(curves: dict[str, tuple[str, pd.DataFrame]], *, rising: bool) -> pd
             row[f"steps_{share:.0%}"] = "not reached" if steps is None else str(round(steps))
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def heights(table: pd.DataFrame) -> list[float]:
+    """Return the area under each run's curve divided by its length; of one point, its value.
+
+    ``table``: rows are steps, columns runs; NaN where a run has no value.
+    """
+    steps, found = table.index.to_numpy(float), []
+    for run in table.to_numpy(float).T:
+        known = ~np.isnan(run)
+        x, y = steps[known], run[known]
+        found.append(float(np.trapezoid(y, x) / np.ptp(x)) if len(x) > 1 else float(y[0]))
+    return found
 
 
 def steps_to(curve: pd.Series[float], level: float, *, rising: bool) -> float | None:

@@ -7,7 +7,7 @@ are paired.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -131,11 +131,11 @@ def _rows(
         sides = [
             {
                 (panel.shots, *_key(identity, tuning)): (panel, place)
-                for panel in evidence.panels(targets=groups[task][group])
-                if panel.task == task
+                for panel in asked.panels(targets=groups[task][group])
                 for place, identity in enumerate(panel.identities)
             }
             for task in (ct, mri)
+            for asked in [evidence.asked(replace(evidence.options, task=task))]
         ]
         common = [key for key in sides[0] if key in sides[1]]
         for key in sorted(common, key=lambda one: shots_order(one[0])):
@@ -162,7 +162,8 @@ def _tuning(results: Results) -> dict[str, str]:
     The task's own are its data, classes, spacing, intensities and, where fine-tuning sets none, its
     crop; so is what a method with a training of its own ``planned`` for the data.
     """
-    return {record["cell"]["protocol"]: digest(_words(record)) for record in results.records}
+    told = {record["cell"]["protocol"]: record for record in results.records}
+    return {protocol: digest(_words(record)) for protocol, record in told.items()}
 
 
 def _words(record: Mapping[str, Any]) -> dict[str, Any]:

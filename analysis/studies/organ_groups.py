@@ -42,7 +42,8 @@ def groups_of(
             for name, targets in groups.items()
         }
         groups[gall_bladder] = (*groups.get(gall_bladder, ()), GALL_BLADDER)
-    known = target_order(results.segmented)[task]
+    cases = results.segmented
+    known = target_order(cases[cases["task"] == task])[task]
     grouped = {
         name: tuple(one for one in known if one in targets) for name, targets in groups.items()
     }

@@ -47,6 +47,7 @@ class Evidence:
     results: Results | None
     options: Options = field(default_factory=Options)
     wants_figures: bool = True
+    _prepared: list[pd.DataFrame] = field(default_factory=list, repr=False, compare=False)
     _scored: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
     _panels: dict[Any, list[Panel]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -61,6 +62,10 @@ class Evidence:
         """Return the same records with other choices; what was scored is kept."""
         return replace(self, options=options)
 
+    def know(self, prepared: pd.DataFrame) -> None:
+        """Take the case table as ``tables.prepare`` returns it from whoever has it already."""
+        self._prepared[:] = [prepared]
+
     def panels(
         self, *, targets: Sequence[str] | None = None, shots: str | None = None
     ) -> list[Panel]:
@@ -70,7 +75,9 @@ class Evidence:
         if asked in self._panels:
             return self._panels[asked]
         if chosen.metric not in self._scored:
-            self._scored[chosen.metric] = scored(self.records.segmented, chosen.metric)
+            cases = self.records.segmented
+            table = self._prepared[0] if self._prepared else None
+            self._scored[chosen.metric] = scored(cases, chosen.metric, prepared=table)
         found = panels_in(
             self._scored[chosen.metric],
             chosen.metric,

@@ -56,6 +56,21 @@ def test_the_same_figure_is_the_same_file() -> None:
     assert first == second
 
 
+def test_a_figure_inlined_keeps_its_words_and_marks() -> None:
+    svg = metric_against_shots("t", ["5", "full"], [line(), line("other")])
+    page = inline(svg, "a")
+    assert len(page) < 0.9 * len(svg)
+    assert texts(page) == texts(svg)
+    for name in ("path", "use", "g"):
+        before, after = (len(list(ElementTree.fromstring(x).iter(SVG + name))) for x in (svg, page))
+        assert before == after > 0
+    numbers = [
+        [float(x) for d in re.findall(r' d="([^"]*)"', x) for x in re.findall(r"-?[\d.]+", d)]
+        for x in (svg, page)
+    ]
+    assert numbers[0] == numbers[1]
+
+
 def test_inlined_figures_share_no_id_and_follow_the_page() -> None:
     svg = metric_against_shots("t", ["5", "full"], [line()])
     one, two = inline(svg, "one"), inline(svg, "two")

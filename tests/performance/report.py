@@ -1,9 +1,9 @@
 """``bench report`` of a paper-sized results folder: 20,000 cells, a million case rows.
 
 Twelve methods, nine tasks, five numbers of shots, fifteen draws of three seeds: made once below the
-temporary folder, then reported. Says seconds, memory and the size of the page; with Chromium and
-playwright also how soon the page can be used, and how fast a filter and a drill-down answer. Run
-from the repository's root:
+temporary folder, then reported. Says seconds (of CPU too, which others on the machine stretch
+less), memory and the size of the page; with Chromium and playwright also how soon the page can be
+used, and how fast a filter and a drill-down answer. Run from the repository's root:
 
     python tests/performance/report.py [FOLDER]
 """
@@ -156,13 +156,15 @@ def build(root: Path, page: Path) -> None:
     began = time.perf_counter()
     build_report(root, page)
     seconds = time.perf_counter() - began
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    mine, others = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    work = sum(one.ru_utime + one.ru_stime for one in (mine, others))
+    own, child = mine.ru_maxrss, others.ru_maxrss
     size = (page / "index.html").stat().st_size / 2**20
     data = sum(file.stat().st_size for file in (page / "data").iterdir()) / 2**20
     print(
-        f"built in {seconds:.0f} s (60 asked); peak memory {own / 2**20:.1f} GiB (4 asked), and of"
-        f" its processes at most {child / 2**20:.1f} each; page {size:.1f} MiB, data {data:.0f} MiB"
+        f"built in {seconds:.0f} s (60 asked), {work:.0f} s of CPU; peak memory"
+        f" {own / 2**20:.1f} GiB (4 asked), and of its processes at most {child / 2**20:.1f} each;"
+        f" page {size:.1f} MiB, data {data:.0f} MiB"
     )
 
 
@@ -179,25 +181,37 @@ def open_page(page: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1440, "height": 900})
+        session = tab.context.new_cdp_session(tab)
+        session.send("Performance.enable")
+
+        def used() -> float:
+            """Return the seconds of CPU of the page's main thread so far."""
+            metrics = session.send("Performance.getMetrics")["metrics"]
+            return next(one["value"] for one in metrics if one["name"] == "ThreadTime")
+
         began = time.perf_counter()
         tab.goto((page / "index.html").as_uri())
         tab.wait_for_selector("body[data-ready]")
-        print(f"opened to interactive in {time.perf_counter() - began:.2f} s (2 asked)")
+        seconds = time.perf_counter() - began
+        print(f"opened to interactive in {seconds:.2f} s (2 asked), {used():.2f} s of CPU")
         for what, script in {
             "filter by task": "choose({task: 'lits'})",
             "filter by shots": "choose({task: '', shots: '10'})",
             "rank by HD95": "choose({shots: '', metric: 'hd95'})",
         }.items():
+            before = used()
             took = tab.evaluate(TIMED.replace("ACTION", script))
-            print(f"{what}: {took:.0f} ms to the next frame (100 asked)")
-        began = time.perf_counter()
-        tab.evaluate("choose({view: 'compare', ctask: 'kits'})")
-        tab.wait_for_selector("#compared svg")
-        print(f"compare, with its task's data: {time.perf_counter() - began:.2f} s (1 asked)")
-        began = time.perf_counter()
-        tab.evaluate("choose({view: 'provenance', of: 'vs'})")
-        tab.wait_for_selector("#cell-table")
-        print(f"cells of a task: {time.perf_counter() - began:.2f} s (1 asked)")
+            work = 1000 * (used() - before)
+            print(f"{what}: {took:.0f} ms to the next frame (100 asked), {work:.0f} ms of CPU")
+        for what, script, shown in (
+            ("compare, with its task's data", "view: 'compare', ctask: 'kits'", "#compared svg"),
+            ("cells of a task", "view: 'provenance', of: 'vs'", "#cell-table"),
+        ):
+            before, began = used(), time.perf_counter()
+            tab.evaluate(f"choose({{{script}}})")
+            tab.wait_for_selector(shown)
+            seconds, work = time.perf_counter() - began, used() - before
+            print(f"{what}: {seconds:.2f} s (1 asked), {work:.2f} s of CPU")
         browser.close()
 
 

@@ -78,10 +78,17 @@ class Trial:
     def wait(self) -> dict[str, Any]:
         """Wait until nothing waits or runs."""
         end = time.monotonic() + PATIENCE
-        while (found := self.status())["goes_on"]:
+        while (found := self.status())["goes_on"] or self.in_queue():
             assert time.monotonic() < end, (found, jobs())
-            time.sleep(1)
+            time.sleep(2)
         return found
+
+    def in_queue(self) -> bool:
+        """Whether SLURM still has a job of this folder; one may tidy up after its record."""
+        shown = subprocess.run(
+            ["squeue", "--noheader", "--format=%j"], capture_output=True, text=True
+        )
+        return any(path.name in shown.stdout for path in self.results.glob("slurm/*-*"))
 
     def finish(self) -> None:
         """Wait, and have all of it done."""

@@ -1,19 +1,21 @@
 // Another metric, or another rule for targets that the reference lacks: the same rows, ranked anew.
 // All numbers were computed by `bench report`; the script only puts them in place.
 
-const SCORED = Array.from(document.querySelectorAll("tr[data-row]"), (row) => ({
-  row,
-  id: row.dataset.row,
-  parts: Object.fromEntries(Array.from(row.querySelectorAll("[data-part]"), (cell) => [
-    cell.dataset.part, { cell, html: cell.innerHTML, name: cell.className, value: cell.dataset.value },
-  ])),
-}));
-const SCORE_HEADS = Array.from(document.querySelectorAll(".board table"), (table) => table.tHead.rows[0].cells[1]);
-const PRINTED = Array.from(document.querySelectorAll("tr[data-source=reported]"), (row) => {
-  const cell = row.cells[1];
-  return { cell, html: cell.innerHTML, name: cell.className, value: cell.dataset.value };
-});
+let original; // what the switched cells were written with, kept before the first switch
 let shownDefinition = 0;
+
+function keepOriginal() {
+  const kept = (cell) => ({ cell, nodes: Array.from(cell.childNodes), name: cell.className, value: cell.dataset.value });
+  const boards = Array.from(document.querySelectorAll(".board table"));
+  return {
+    scored: Array.from(document.querySelectorAll("tr[data-row]"), (row) => ({
+      id: row.dataset.row,
+      parts: Object.fromEntries(Array.from(row.querySelectorAll("[data-part]"), (cell) => [cell.dataset.part, kept(cell)])),
+    })),
+    heads: boards.map((table) => table.tHead.rows[0].cells[1]),
+    printed: Array.from(document.querySelectorAll("tr[data-source=reported]"), (row) => kept(row.cells[1])),
+  };
+}
 
 function definitionIndex() {
   const found = PAGE.definitions.findIndex((one) =>
@@ -21,8 +23,8 @@ function definitionIndex() {
   return Math.max(found, 0);
 }
 
-function restore({ cell, html, name, value }) {
-  cell.innerHTML = html; // what the page itself was written with
+function restore({ cell, nodes, name, value }) {
+  cell.replaceChildren(...nodes);
   cell.className = name;
   if (value === undefined) delete cell.dataset.value;
   else cell.dataset.value = value;
@@ -57,8 +59,9 @@ function showDefinition() {
   const index = definitionIndex();
   if (index === shownDefinition) return;
   shownDefinition = index;
+  original ??= keepOriginal();
   const definition = PAGE.definitions[index];
-  for (const { id, parts } of SCORED) {
+  for (const { id, parts } of original.scored) {
     if (index === 0) {
       Object.values(parts).forEach(restore);
       continue;
@@ -71,12 +74,12 @@ function showDefinition() {
       of ? moved(PAGE.rows[id].s[0][3], rank) : null);
     put(parts.tier, of ? String(tier) : null, tier, unranked);
   }
-  for (const part of PRINTED) {
+  for (const part of original.printed) {
     // Papers' numbers here are Dice by their own rule; no other metric's column may hold them.
     if (definition.metric === "dice") restore(part);
     else put(part, null, null, "printed as Dice alone");
   }
-  for (const head of SCORE_HEADS) {
+  for (const head of original.heads) {
     (head.querySelector("button") ?? head).textContent = index ? definition.label : "Dice";
     usualOrder(head.closest("table"));
   }

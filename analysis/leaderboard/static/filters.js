@@ -1,13 +1,7 @@
 // Filters hide blocks (a task and its shots) and rows; nothing is computed anew.
 
 const controls = document.getElementById("controls");
-const BLOCKS = Array.from(document.querySelectorAll(".block"));
-const MODALITY = new Map(BLOCKS.filter((block) => block.dataset.modality).map((block) => [block.dataset.task, block.dataset.modality]));
-for (const block of BLOCKS) {
-  // Figures and tables of other views follow their task.
-  if (MODALITY.has(block.dataset.task)) block.dataset.modality = MODALITY.get(block.dataset.task);
-}
-const ROWS = Array.from(document.querySelectorAll(".board tbody tr, #cost tbody tr"));
+const MODALITY = new Map(Array.from(document.querySelectorAll("#overview [data-modality]"), ({ dataset }) => [dataset.task, dataset.modality]));
 const GROUP_BOXES = Array.from(controls.querySelectorAll("input[name=columns]"));
 
 function agrees(data, names) {
@@ -24,16 +18,22 @@ function showFilters() {
     box.checked = !hidden.has(box.value);
     document.body.classList.toggle(`hide-${box.value}`, hidden.has(box.value));
   }
-  for (const block of BLOCKS) block.hidden = !agrees(block.dataset, ["task", "shots", "modality"]);
-  for (const row of ROWS) {
+  for (const block of document.querySelectorAll(".block")) {
+    // Figures and tables of other views follow their task's modality.
+    const modality = MODALITY.get(block.dataset.task);
+    block.hidden = !agrees({ ...block.dataset, modality }, ["task", "shots", "modality"]);
+  }
+  for (const row of document.querySelectorAll("tr[data-source]")) {
     row.hidden = !agrees(row.dataset, ["family", "backbone", "profile", "source"]);
   }
-  // The heading of a task stands in its first block, which may be hidden.
-  const boards = BLOCKS.filter((block) => block.classList.contains("board") && !block.hidden);
-  const shown = boards.filter((block) => block.querySelector("tbody tr:not([hidden])"));
-  for (const block of boards) block.hidden = !shown.includes(block);
+  let count = 0;
+  for (const block of document.querySelectorAll(".board:not([hidden])")) {
+    const some = block.querySelector("tbody tr:not([hidden])") !== null;
+    block.hidden = !some;
+    count += some;
+  }
   const narrowed = FILTERS.some((name) => state[name]);
-  if (narrowed) say(shown.length ? `${shown.length} tables shown` : "nothing agrees with these filters");
+  if (narrowed) say(count ? `${count} tables shown` : "nothing agrees with these filters");
   else say("");
 }
 

@@ -2,7 +2,9 @@
 
 function showView() {
   for (const section of document.querySelectorAll("section.view")) {
-    section.classList.toggle("current", section.id === state.view);
+    const current = section.id === state.view;
+    if (current) fillLate(section);
+    section.classList.toggle("current", current);
   }
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${state.view}`) link.setAttribute("aria-current", "page");

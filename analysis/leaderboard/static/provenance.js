@@ -2,6 +2,7 @@
 
 const cellForm = document.getElementById("cell-task");
 const CELL_HEADS = ["Cell", "Method", "Shots", "Draw", "Seed", "Labelled cases", "Leaks", "Device", "Hours", "Finished (UTC)", "Record"];
+const FIRST_ROWS = 200; // as .cut in the style
 
 let cellsAsked = 0;
 
@@ -21,11 +22,24 @@ async function showCells() {
     const table = cellTable(task, cells, found);
     list.replaceChildren(element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Cells" }, table));
     prepareTable(table);
+    if (cells.length > FIRST_ROWS) cutTable(table, cells.length);
     const chosen = state.cell && found.cells.find((cell) => cell.key.startsWith(state.cell));
     document.getElementById("cell-details").replaceChildren(...(chosen ? detailsOf(chosen, found) : []));
   } catch (error) {
     if (mine === cellsAsked) list.replaceChildren(element("p", { class: "warning" }, error.message));
   }
+}
+
+// Sorted and exported are all rows; laid out are the first alone until all are asked for.
+function cutTable(table, count) {
+  table.classList.add("cut");
+  const button = element("button", { type: "button" }, `Show all ${count} rows`);
+  const note = element("p", { class: "files" }, `The first ${FIRST_ROWS} rows; exports have all. `, button);
+  button.addEventListener("click", () => {
+    table.classList.remove("cut");
+    note.remove();
+  });
+  table.closest(".scroll").nextElementSibling.after(note); // below its exports
 }
 
 function cellTable(task, cells, found) {

@@ -18,9 +18,7 @@ function readAddress() {
     for (const [name, value] of new URLSearchParams(text)) found[name] = value;
   }
   // Links inside a view, such as to the tables, belong to the view they are in.
-  const target = VIEWS.includes(found.view) ? null : document.getElementById(found.view);
-  if (target) found.view = target.closest("section.view")?.id ?? DEFAULTS.view;
-  if (!VIEWS.includes(found.view)) found.view = DEFAULTS.view;
+  if (!VIEWS.includes(found.view)) found.view = viewOf(found.view) ?? DEFAULTS.view;
   return found;
 }
 

@@ -102,6 +102,7 @@ function showSorts() {
 // Export: what is shown, in the order in which it is shown.
 
 function cellText(cell) {
+  if (!cell.firstElementChild) return cell.textContent.trim();
   const part = cell.querySelector(":scope > .text");
   // Printed numbers stay marked, whatever columns are exported with them.
   const badge = cell.querySelector(":scope > .badge");

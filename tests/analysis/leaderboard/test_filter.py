@@ -107,6 +107,22 @@ def test_other_views_follow_task_and_modality(report: Made, visit: Visit, view: 
     assert {one.get_attribute("data-task") for one in blocks.all() if one.is_visible()} > seen
 
 
+def test_shots_act_on_classification_and_family_on_cost(report: Made, visit: Visit) -> None:
+    page = visit(report)
+    classes = page.locator(".shots[data-task=lesion_type]")
+    assert classes.is_visible() and classes.locator("table").count() == 1
+    page.locator("#controls select[name=shots]").select_option("full")
+    assert not classes.is_visible()
+    page.locator("#controls select[name=shots]").select_option("5")
+    assert classes.locator("table").is_visible()
+    page.locator('nav a[href="#cost"]').click()
+    known = families()
+    for family in ("none", "mim"):
+        page.locator("#controls select[name=family]").select_option(family)
+        names = {str(row[0]) for table in page.locator("#cost table").all() for row in grid(table)}
+        assert names and {known[name] for name in names} == {family}
+
+
 def test_groups_of_columns(report: Made, visit: Visit) -> None:
     page = visit(report)
     table = board(page, "amos_ct", "5")

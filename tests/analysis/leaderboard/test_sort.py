@@ -36,6 +36,10 @@ def is_number(text: str) -> bool:
 def test_every_column_sorts_both_ways(report: Made, visit: Visit, view: str) -> None:
     page = visit(report, f"#{view}")
     page.wait_for_load_state("networkidle")
+    for one in page.locator(f"#{view} details summary").all():
+        one.click()
+    if view == "compare":
+        page.wait_for_selector("#compare details table thead button")
     found = page.locator(f"#{view}").evaluate(EVERY_SORT)
     assert len(found) >= 8
     for one in found:
