@@ -57,7 +57,7 @@ def test_it_runs_what_is_missing_once(bench, two_runs):
     assert (again["recorded"], again["pretrained"], again["unrecorded"]) == (4, 1, 0)
 
 
-def test_runs_that_share_data_read_it_once(two_runs, monkeypatch):
+def test_runs_that_share_data_read_it_once(two_runs, monkeypatch, tmp_path):
     read: list[str] = []
     header = FileSource.header
 
@@ -66,7 +66,7 @@ def test_runs_that_share_data_read_it_once(two_runs, monkeypatch):
         return header(self)
 
     monkeypatch.setattr(FileSource, "header", count)
-    planned = plan_sweep(load_sweep(two_runs), results=Path("none"), device="cpu")
+    planned = plan_sweep(load_sweep(two_runs), results=tmp_path / "none", device="cpu")
     assert len(planned.plans) == 3
     assert len(read) == len(set(read)) == 2 * 3  # image and label of three cases
 
