@@ -14,8 +14,8 @@
                            the traceback, where there is one
 
 A file stays until its unit is recorded. It is named by title and key: units of one title may differ
-in a seed or a size. Once a faulty case is repaired the same unit has another key, so recording a unit
-also removes what is said of faulty data under its title.
+in a seed or a size. Once a faulty case is repaired the same unit has another key, so recording a
+unit also removes what is said of faulty data under its title.
 """
 
 from __future__ import annotations
