@@ -94,12 +94,12 @@ def test_a_preempted_job_goes_on(trial, undisturbed, how: str) -> None:
     equal(one, undisturbed)
     assert resumed(one.results) >= 1
     if how != "requeue":
-        assert re.search(r"stopped after step \d+; requeued", one.logs())
+        assert re.search(r"stopped after step \d+; to be requeued", one.logs())
 
 
 def test_a_job_at_its_time_limit_goes_on(trial, undisturbed, monkeypatch) -> None:
     # The notice comes up to a minute before it is asked for: here 20 to 80 s after the start.
-    monkeypatch.setenv("BENCH_TEST_PAUSE", "3")
+    monkeypatch.setenv("BENCH_TEST_PAUSE", "2.5")
     one = trial(site="cpus: 1\ngpus: 0\nminutes: 3\nsignal_seconds: 100\n")
     one.submit()
     one.finish()
