@@ -130,6 +130,9 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
     curves += merged
     conflicts, unread = read_conflicts(root)
     left_out += [*lines, *unread, *map(str, conflicts)]
+    if not records and left_out:
+        more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
+        raise BenchError(f"nothing to report: {left_out[0]}{more}")
     folders = {record.key: store.folder(record.cell) for record in records}
     verdicts = read_verdicts(root)
     results = Results(

@@ -54,7 +54,8 @@ def analyse(evidence: Evidence) -> Outcome:
         sections = [Section("convergence", pd.DataFrame(), reason=reason)]
     what = "validation Dice" if column != "loss" else "training loss, as runs hold no validation"
     claim = (
-        f"Curves of {what}: `mean height` is the area under the curve divided by its length. 90 %"
+        f"Curves of {what}, each run averaged over {BINS} stretches of steps: `mean height` is the"
+        " area under the curve divided by its length. 90 %"
         " is nine tenths of the way from the first point of all methods to the best end of any"
         " method, so a method that saturates early and low does not look fast."
     )

@@ -90,12 +90,12 @@ def command(
     if found is not None:
         outcome = replace(outcome, leaks=leak_notes(found.records, task))
     files = outcome.write(folder)
+    for line in left_out:
+        click.echo(f"left out: {line}", err=True)
     if as_json:
         click.echo(json.dumps(outcome.document, indent=1, allow_nan=False, ensure_ascii=False))
         return 0
     click.echo(outcome.text)
-    for line in left_out:
-        click.echo(f"warning: {line}")
     click.echo(f"\nwrote {', '.join(path.name for path in files)} to {folder}")
     return 0
 

@@ -42,8 +42,8 @@ def command(results: Path | None, out: Path | None, published: bool) -> int:
     elif not published:
         del roots[PUBLISHED]
     found, left_out = read_both(roots)
-    for conflict in found.conflicts:
-        click.echo(f"conflict: {conflict}")
+    for line in left_out:
+        click.echo(f"left out: {line}", err=True)
     page = write_report(found, out or root / "report", left_out=left_out)
     click.echo(f"wrote {page}")
     return 0

@@ -80,7 +80,8 @@ function showDefinition() {
     else put(part, null, null, "printed as Dice alone");
   }
   for (const head of original.heads) {
-    (head.querySelector("button") ?? head).textContent = index ? definition.label : "Dice";
+    const rule = definition.empty === "counted" ? ", absent targets counted" : "";
+    (head.querySelector("button") ?? head).textContent = index ? definition.label + rule : "Dice";
     usualOrder(head.closest("table"));
   }
   sortedTables.clear();
