@@ -12,11 +12,11 @@ from lightning_fabric import Fabric
 from pydantic import TypeAdapter, ValidationError
 
 from medssl_bench.errors import BenchError
-from medssl_bench.method import Batch, Method, Progress
+from medssl_bench.method import Batch, Method, Place, Progress
 from medssl_bench.methods import METHODS
 from medssl_bench.networks import build_encoder
 
-SMALL_HEADS = {"hidden": 32, "bottleneck": 16, "out": 64}
+SMALL_HEADS = {"hidden": 32, "bottleneck": 16, "out": 64, "template": (64, 56, 60)}
 BACKBONES = {
     "swin_tiny": ("patch_embed.proj.weight", "layers3"),
     "uniformer_tiny": ("patch_embed1.proj.weight", "blocks2"),
@@ -41,7 +41,12 @@ def batch_for(method: Method, step: int = 0, steps: int = 4) -> Batch:
     shape = (max(1, method.requires.min_batch), 1, *CROP)
     views = tuple(torch.rand(shape, generator=source) for _ in range(method.requires.views))
     generators = tuple(torch.Generator().manual_seed(step + i) for i in range(shape[0]))
-    return Batch(views, Progress(step, steps), generators)
+    if method.requires.min_modalities == 1:
+        return Batch(views, Progress(step, steps), generators)
+    names = ("T1", "T2", "FLAIR")[: method.requires.min_modalities + 1]
+    channels = tuple({name: torch.rand(CROP, generator=source) for name in names} for _ in views[0])
+    places = tuple(Place((3, 0, 2), (60, 48, 52)) for _ in views[0])
+    return Batch((), Progress(step, steps), generators, channels=channels, places=places)
 
 
 @pytest.mark.parametrize("name", METHODS)
