@@ -40,14 +40,14 @@ class Tissue:
 
 TISSUES: dict[str, Tissue] = {
     "white_matter": Tissue(830, 75, 0.70, 0.75),
-    "grey_matter": Tissue(1330, 95, 0.82, 0.85, 0.03),
-    "deep_grey": Tissue(1130, 80, 0.78, 0.75, 0.03),
+    "grey_matter": Tissue(1330, 95, 0.82, 0.85, 0.01),
+    "deep_grey": Tissue(1130, 80, 0.78, 0.75, 0.01),
     "csf": Tissue(4000, 1500, 1.00, 3.00),
     "artery": Tissue(1650, 150, 0.85, 1.60, 0.80, flows=True),
-    "oedema": Tissue(1500, 150, 0.88, 1.45, 0.02),
-    "tumour": Tissue(1600, 170, 0.90, 1.30, 0.03),
+    "oedema": Tissue(1500, 150, 0.88, 1.45, 0.01),
+    "tumour": Tissue(1600, 170, 0.90, 1.30, 0.01),
     "enhancing": Tissue(1450, 120, 0.86, 1.05, 0.60),
-    "necrosis": Tissue(2300, 260, 0.95, 2.00, 0.02),
+    "necrosis": Tissue(2300, 260, 0.95, 2.00, 0.01),
 }
 
 
