@@ -306,11 +306,16 @@ def test_modalities_on_different_grids_are_named(bench, brats) -> None:
     assert "brats2021:T1" in line  # how the others are resampled
 
 
-def test_a_case_of_one_modality_among_others_is_named(bench, brats) -> None:
-    for word in ("t1", "t1ce", "flair"):
-        (brats / f"BraTS2021_00002_{word}.nii.gz").unlink()
-    line = refused(bench, *words(**BRAINMVP, corpus="brats2021"), "--set", "corpus_size=4")
-    assert "case BraTS2021_00002: needs 2 modalities of a case, it has T2" in line
+def test_a_case_of_one_modality_among_others_is_named(bench, monkeypatch) -> None:
+    from medssl_bench.tasks.corpora import phantom
+
+    few = phantom.contrasts_of
+    monkeypatch.setattr(
+        phantom, "contrasts_of", lambda seed, site: few(seed, site)[: 1 if site == "south" else 8]
+    )
+    command = words(**BRAINMVP, corpus="phantom_brain")
+    line = refused(bench, *command, "--set", "corpus_size=160")
+    assert "case phantom_brain_002: needs 2 modalities of a case, it has T1 (and 39 more" in line
 
 
 def test_a_case_of_no_modality_is_named() -> None:
