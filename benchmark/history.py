@@ -64,8 +64,9 @@ class History:
 
     def _gather(self) -> None:
         """Bring the open values of all processes together; each of them has to call this."""
-        for name in self._open[0] if self._open else ():
-            values = torch.stack([row[name].float() for row in self._open])
+        # A term may begin in the middle of a point: its mean is that of the steps that had it.
+        for name in dict.fromkeys(name for row in self._open for name in row):
+            values = torch.stack([row[name].float() for row in self._open if name in row])
             values = self._joint(values) if self._joint else values
             earlier = self._gathered.get(name)
             if earlier is not None:

@@ -80,12 +80,12 @@ def pretrain_job(
         seed=settings.pretrain_seed,
         versions=versions,
     )
-    _check_method(job)
+    _check_method(job, corpus)
     return job
 
 
-def _check_method(job: PretrainJob) -> None:
-    """Have the method refuse a crop, backbone or setting of its own now, not after preparation."""
+def _check_method(job: PretrainJob, corpus: PlannedCorpus) -> None:
+    """Have the method refuse a crop, backbone, setting or case now, not after preparation."""
     import torch
 
     from medssl_bench.stages.pretrain import build_method
@@ -93,15 +93,24 @@ def _check_method(job: PretrainJob) -> None:
     try:
         try:
             with torch.device("meta"):  # shapes only, no memory
-                build_method(job)
+                method = build_method(job)
         except (NotImplementedError, RuntimeError):
-            build_method(job)  # it needs real numbers
+            method = build_method(job)  # it needs real numbers
     except BenchError:
         raise
     except Exception as error:
         raise BenchError(
             f"method {job.method} cannot be built: {type(error).__name__}: {error}"
         ) from error
+    kinds = {tuple(case.images) for case in corpus.cases}
+    faults = {kind: fault for kind in kinds if (fault := method.fault_of(kind))}
+    found = [case for case in corpus.cases if tuple(case.images) in faults]
+    if found:
+        more = f" (and {len(found) - 1} more cases)" if len(found) > 1 else ""
+        raise BenchError(
+            f"{job.method} on corpus {corpus.corpus.name}: case {found[0].id}:"
+            f" {faults[tuple(found[0].images)]}{more}"
+        )
 
 
 def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -23,6 +23,9 @@ class Requires:
     """The encoder must accept a mask."""
     token_level: bool = False
     """The encoder must have a token level, of half its total stride (SMIT, iBOT)."""
+    min_modalities: int = 1
+    """Modalities that every case of the corpus must have. Where more than one, a sample holds all
+    of its case at one place (``Batch.channels``) in place of views."""
     min_batch: int = 1
     """Scans that a step must see, on all processes together."""
     trains: bool = True
@@ -48,14 +51,24 @@ class Progress(NamedTuple):
         return self.step / max(self.steps, 1)
 
 
+class Place(NamedTuple):
+    """Where a crop lies: its first voxel in the volume, and the volume's shape, on (R, A, S)."""
+
+    start: tuple[int, int, int]
+    shape: tuple[int, int, int]
+
+
 @dataclass
 class Batch:
     """Unlabelled crops of B scans.
 
     ``views``: one tensor ``(B, C, D, H, W)`` in [0, 1] for each view (D, H, W are the R, A, S
-    axes). ``generators`` are a method's only source of randomness: one for each scan, on the CPU,
-    seeded by the run and the scan's place in it, so that what is drawn for a scan does not depend
-    on how a batch is shared among processes.
+    axes). A method that takes several modalities of a case has ``channels`` instead: for each case,
+    modality -> its crop ``(D, H, W)``, all of them at one of ``places``.
+
+    ``generators`` are a method's only source of randomness: one for each scan, on the CPU, seeded
+    by the run and the scan's place in it, so that what is drawn for a scan does not depend on how a
+    batch is shared among processes.
     """
 
     views: tuple[Tensor, ...]
@@ -63,6 +76,8 @@ class Batch:
     generators: tuple[torch.Generator, ...]
     cases: tuple[str, ...] = ()
     modalities: tuple[str, ...] = ()
+    channels: tuple[dict[str, Tensor], ...] = ()
+    places: tuple[Place, ...] = ()
 
     def draw(self, of_scan: Callable[[torch.Generator], Tensor]) -> Tensor:
         """Return what ``of_scan(generator)`` draws for each scan, stacked ``(B, ...)``."""
@@ -109,6 +124,13 @@ class Method(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """Update what is kept between steps (EMA teacher, centre, queue)."""
+
+    def fault_of(self, modalities: Sequence[str]) -> str:
+        """Say why a case of these modalities is of no use to the method; empty where it is."""
+        needed = self.requires.min_modalities
+        if len(modalities) >= needed:
+            return ""
+        return f"needs {needed} modalities of a case, it has {', '.join(modalities) or 'none'}"
 
     def negatives(self, batch: int) -> int:
         """Return how many negatives each anchor meets in a step over ``batch`` scans in all."""

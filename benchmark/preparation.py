@@ -57,7 +57,8 @@ def rules(owner: Task | Corpus, case: Case) -> tuple[Preprocessing, dict[str, An
     read from one place.
 
     Raises:
-        DataError: Modalities of one case of a corpus are prepared differently.
+        DataError: A case of a corpus has no modality or an unknown one, or its modalities are
+            prepared differently.
     """
     from medssl_bench.task import Task
 
@@ -65,6 +66,17 @@ def rules(owner: Task | Corpus, case: Case) -> tuple[Preprocessing, dict[str, An
         words = {"channels": owner.channels, "remap": owner.remap, "classes": owner.classes}
         return owner.preprocessing, words
     channels = tuple(case.images)
+    if not channels:
+        raise DataError(
+            f"{owner.name}: {case.id}: no image of any modality ({', '.join(owner.preprocessing)});"
+            " fetch its files, or move the case away"
+        )
+    for name in channels:
+        if name not in owner.preprocessing:
+            raise DataError(
+                f"{owner.name}: {case.id}: unknown modality {name};"
+                f" the corpus has {', '.join(owner.preprocessing)}"
+            )
     rule = owner.preprocessing[channels[0]]
     for name in channels[1:]:
         if owner.preprocessing[name] != rule:

@@ -42,6 +42,7 @@ NEEDS: dict[str, Callable[[Any], str]] = {
     "views": lambda crops: "a crop of each scan" if crops == 1 else f"{crops} crops of each scan",
     "mask_input": lambda wanted: "a backbone that takes a mask" if wanted else "",
     "token_level": lambda wanted: "a feature level of half the total stride" if wanted else "",
+    "min_modalities": lambda count: f"{count} modalities of each case" if count > 1 else "",
     "min_batch": lambda scans: f"{scans} scans a step or more" if scans > 1 else "",
     "trains": lambda _: "",
     "file": lambda wanted: "a file with the weights" if wanted else "",

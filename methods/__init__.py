@@ -11,6 +11,7 @@ def _requires(
     views: int = 1,
     mask_input: bool = False,
     token_level: bool = False,
+    min_modalities: int = 1,
     min_batch: int = 1,
     trains: bool = True,
     file: bool = False,
@@ -21,6 +22,7 @@ def _requires(
         "views": views,
         "mask_input": mask_input,
         "token_level": token_level,
+        "min_modalities": min_modalities,
         "min_batch": min_batch,
         "trains": trains,
         "file": file,
@@ -137,6 +139,17 @@ METHODS: dict[str, Entry] = {
             "version": 1,
             "views": 2,
             "requires": _requires(views=2, min_batch=2),
+        },
+    ),
+    "brainmvp": Entry(
+        "medssl_bench.methods.brainmvp:BrainMVP",
+        "rebuild one modality from another and from learned templates, and pair the two",
+        {
+            "family": "multi",
+            "reference": "Rui et al., BrainMVP, CVPR 2025 (arXiv:2410.10604)",
+            "version": 1,
+            "views": 1,
+            "requires": _requires(min_modalities=2, min_batch=2),
         },
     ),
     "swinunetr_public": Entry(

@@ -104,6 +104,32 @@ TASKS: dict[str, Entry] = {
             "needs_data": False,
         },
     ),
+    "phantom_brain_tumor": Entry(
+        "medssl_bench.tasks.phantom_brain:phantom_brain_tumor",
+        "Procedural brains on four MR contrasts: regions of a glioma; nothing to download",
+        {
+            "family": "phantom_brain",
+            "modality": "MR",
+            "kind": "organs",
+            "classes": _BRAIN_TUMOUR,
+            "train": 40,
+            "test": 24,
+            "needs_data": False,
+        },
+    ),
+    "phantom_brain_grade": Entry(
+        "medssl_bench.tasks.phantom_brain:phantom_brain_grade",
+        "Procedural brains on four MR contrasts: a glioma of low grade or high",
+        {
+            "family": "phantom_brain",
+            "modality": "MR",
+            "kind": "classification",
+            "classes": ["low_grade", "high_grade"],
+            "train": 40,
+            "test": 24,
+            "needs_data": False,
+        },
+    ),
     "amos_ct": Entry(
         "medssl_bench.tasks.amos:AMOS_CT",
         "Abdominal organs of AMOS 2022 on CT; train = Tr, test = Va",

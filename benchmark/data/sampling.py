@@ -5,7 +5,7 @@ Nothing depends on workers, processes or on what ran before, so a resumed run se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from medssl_bench.data.crops import nearby_start, random_start, sample_start
 from medssl_bench.digest import seed_from
@@ -87,6 +87,9 @@ class UnlabelledCrops(Dataset[dict[str, Any]]):
         self.volumes, self.size, self.views, self.seed = volumes, size, views, seed
         self.shift = shift
 
+    collate: Callable[[Any], Any] = staticmethod(default_collate)
+    """Makes a batch of samples."""
+
     def __getitem__(self, slot: int) -> dict[str, Any]:
         """Return the views of one slot, ``(1, D, H, W)`` each, and where they come from."""
         volume = self.volumes[case_of(self.seed, slot, len(self.volumes))]
@@ -113,9 +116,32 @@ class UnlabelledCrops(Dataset[dict[str, Any]]):
             self,
             batch_sampler=slots,  # type: ignore[arg-type]  # any iterable of indices will do
             num_workers=workers,
+            collate_fn=self.collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=False,
         )
+
+
+class GroupedCrops(UnlabelledCrops):
+    """One random crop of each drawn volume with all of its modalities, whichever it has."""
+
+    def __getitem__(self, slot: int) -> dict[str, Any]:
+        """Return one slot's ``channels``, modality -> ``(D, H, W)``, and where they come from."""
+        volume = self.volumes[case_of(self.seed, slot, len(self.volumes))]
+        start = random_start(volume.shape, self.size, keyed_rng(self.seed, "crop", slot, 0))
+        crop = torch.from_numpy(np.asarray(volume.image_crop(start, self.size)))
+        return {
+            "channels": dict(zip(volume.channels, crop, strict=True)),
+            "start": start,
+            "shape": volume.shape,
+            "case": volume.id,
+            "slot": slot,
+        }
+
+    @staticmethod
+    def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """List what the samples hold: cases of different modalities cannot be stacked."""
+        return {name: [sample[name] for sample in samples] for name in samples[0]}
 
 
 class LabelledCrops:

@@ -31,6 +31,23 @@ def _swin(name: str, summary: str, params_m: float, stages: int, window: int, **
     return Entry(f"medssl_bench.networks.swin:{name}", summary, {**facts, **info})
 
 
+def _brainmvp(name: str, module: str, summary: str, params_m: float, **info: Any) -> Entry:
+    """Describe an encoder of paper 003, which hides voxels; ``params_m`` as in :func:`_swin`."""
+    return Entry(
+        f"medssl_bench.networks.{module}:{name}",
+        summary,
+        {
+            "family": module,
+            "params_m": params_m,
+            "total_stride": 2 ** info["stages"],
+            "crop_multiple": 2 ** info["stages"],
+            "mask_input": True,
+            "decoder": {"norm": "instance", "skips": "raw", "deep_supervision": True},
+            **info,
+        },
+    )
+
+
 BACKBONES: dict[str, Entry] = {
     "swin_65m": _swin("swin_65m", "paper 004: SMIT96, SimMIM, iBOT, DINO and others", 64.70, 4, 4),
     "swin_276m": _swin("swin_276m", "paper 004: SMITS", 276.34, 4, 4),
@@ -70,6 +87,25 @@ BACKBONES: dict[str, Entry] = {
             "decoder": {"norm": "instance"},
         },
     ),
+    "uniformer3d": _brainmvp(
+        "uniformer3d", "uniformer", "paper 003: BrainMVP's UniFormer-Small", 34.32, stages=4
+    ),
+    "unet3d": _brainmvp(
+        "unet3d",
+        "unet",
+        "paper 003: BrainMVP's U-Net with group norm",
+        23.87,
+        stages=3,
+        decoder={"norm": "instance"},
+    ),
+    "uniformer_tiny": _brainmvp(
+        "uniformer_tiny",
+        "uniformer",
+        "UniFormer of three stages for two CPU cores and 48^3 crops",
+        1.11,
+        stages=3,
+        decoder={"norm": "instance", "skips": "raw", "subpixel": True},
+    ),
     "swin_tiny": _swin(
         "swin_tiny",
         "three stages for two CPU cores and 48^3 crops",
@@ -106,8 +142,8 @@ def build_segmentor(
         in_channels: channels of the image.
         out_channels: classes of the logits, background included.
         encoder: take this one instead of a fresh one (it is not copied).
-        options: ``norm`` (``batch`` or ``instance``) and ``subpixel`` of the decoder; everything
-            else goes to :func:`build_encoder`.
+        options: ``norm`` (``batch`` or ``instance``), ``subpixel``, ``skips`` and
+            ``deep_supervision`` of the decoder; everything else goes to :func:`build_encoder`.
 
     Raises:
         BenchError: unknown backbone or option, or encoder options beside a given encoder.
@@ -118,7 +154,8 @@ def build_segmentor(
     from medssl_bench.networks.segmentor import Segmentor
 
     decoder = dict(backbones.entry(name).info.get("decoder", {}))
-    decoder |= {key: options.pop(key) for key in ("norm", "subpixel") if key in options}
+    of_decoder = ("norm", "subpixel", "skips", "deep_supervision")
+    decoder |= {key: options.pop(key) for key in of_decoder if key in options}
     if encoder is None:
         encoder = build_encoder(name, in_channels, **options)
     elif options:

@@ -48,7 +48,7 @@ def what_is_missing(device: str) -> str | None:
 
 
 def compile_blocks(model: nn.Module, **options: Any) -> None:
-    """Compile every Swin block, patch embedding and merging of ``model``, each for itself.
+    """Compile every block, patch embedding and merging of ``model``, each for itself.
 
     What lies between their matrix products (norms, rolls, windows, softmax, casts) becomes a few
     kernels. Equal blocks share their code, and what a method does around them stays as it is.
@@ -58,7 +58,9 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
     import torch._dynamo
 
     from medssl_bench.networks.swin_block import PatchEmbed, PatchMerging, SwinBlock
+    from medssl_bench.networks.uniformer import AttentionBlock, ConvolutionBlock
 
+    parts = (SwinBlock, PatchEmbed, PatchMerging, ConvolutionBlock, AttentionBlock)
     # It traces through the cache of a function of integers, and would rather have TF32.
     warnings.filterwarnings("ignore", message="(?s).*functools.lru_cache")
     warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
@@ -66,5 +68,5 @@ def compile_blocks(model: nn.Module, **options: Any) -> None:
     for limit in ("recompile_limit", "accumulated_recompile_limit"):
         setattr(torch._dynamo.config, limit, max(1024, getattr(torch._dynamo.config, limit)))
     for module in model.modules():
-        if isinstance(module, SwinBlock | PatchEmbed | PatchMerging):
+        if isinstance(module, parts):
             module.compile(dynamic=False, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from medssl_bench.errors import BenchError, did_you_mean
@@ -72,9 +73,41 @@ class Encoder(nn.Module):
 
         ``mask`` ``(B, d, h, w)`` bool on a grid that divides the token grid, True where hidden;
         it is enlarged to the token grid and hidden tokens become ``mask_token``
-        ``(mask_channels,)``, a parameter that the method owns.
+        ``(mask_channels,)``, a parameter that the method owns. An encoder without tokens hides
+        voxels so, and ``mask_channels`` is its ``in_channels``.
         """
         raise NotImplementedError
+
+
+def hide(tokens: Tensor, mask: Tensor, mask_token: Tensor | None) -> Tensor:
+    """Replace hidden tokens by the mask token.
+
+    Args:
+        tokens: ``(B, D, H, W, C)``.
+        mask: ``(B, d, h, w)`` bool, True where hidden; each side divides the token grid's.
+        mask_token: ``(C,)``.
+
+    Raises:
+        BenchError: no mask token, or a mask whose grid does not divide the token grid.
+    """
+    if mask_token is None:
+        raise BenchError("a masked input needs the method's mask token")
+    for axis in (1, 2, 3):
+        times, rest = divmod(tokens.shape[axis], mask.shape[axis])
+        if rest:
+            raise BenchError(
+                f"a mask of {tuple(mask.shape[1:])} cells does not divide the token grid"
+                f" {tuple(tokens.shape[1:4])}; choose another mask block or crop"
+            )
+        mask = mask.repeat_interleave(times, dim=axis)
+    return torch.where(mask[..., None], mask_token.to(tokens.dtype), tokens)
+
+
+def hide_voxels(image: Tensor, mask: Tensor | None, mask_token: Tensor | None) -> Tensor:
+    """Replace hidden voxels of ``(B, C, D, H, W)`` by the mask token; see :func:`hide`."""
+    if mask is None:
+        return image
+    return hide(image.permute(0, 2, 3, 4, 1), mask, mask_token).permute(0, 4, 1, 2, 3)
 
 
 def changed(backbone: str, config: Config, options: dict[str, Any]) -> Config:

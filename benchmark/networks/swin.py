@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from medssl_bench.errors import BenchError
 from medssl_bench.networks.convolutions import ResBlock
-from medssl_bench.networks.encoder import Encoder, Level, changed
+from medssl_bench.networks.encoder import Encoder, Level, changed, hide
 from medssl_bench.networks.swin_block import (
     MERGE_ORDERS,
     PatchEmbed,
@@ -231,30 +231,6 @@ class _Stage(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         return tokens
-
-
-def hide(tokens: Tensor, mask: Tensor, mask_token: Tensor | None) -> Tensor:
-    """Replace hidden tokens by the mask token.
-
-    Args:
-        tokens: ``(B, D, H, W, C)``.
-        mask: ``(B, d, h, w)`` bool, True where hidden; each side divides the token grid's.
-        mask_token: ``(C,)``.
-
-    Raises:
-        BenchError: no mask token, or a mask whose grid does not divide the token grid.
-    """
-    if mask_token is None:
-        raise BenchError("a masked input needs the method's mask token")
-    for axis in (1, 2, 3):
-        times, rest = divmod(tokens.shape[axis], mask.shape[axis])
-        if rest:
-            raise BenchError(
-                f"a mask of {tuple(mask.shape[1:])} cells does not divide the token grid"
-                f" {tuple(tokens.shape[1:4])}; choose another mask block or crop"
-            )
-        mask = mask.repeat_interleave(times, dim=axis)
-    return torch.where(mask[..., None], mask_token.to(tokens.dtype), tokens)
 
 
 def initialise(module: nn.Module) -> None:

@@ -50,9 +50,21 @@ def classification_loss(logits: Tensor, classes: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), classes)
 
 
-def supervised_loss(kind: Kind, classes: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return ``loss(network's output, labels or classes) -> scalar`` of a task."""
-    return classification_loss if kind == "classification" else segmentation_loss(kind, classes)
+def supervised_loss(
+    kind: Kind, classes: int
+) -> Callable[[Tensor | tuple[Tensor, ...], Tensor], Tensor]:
+    """Return ``loss(network's output, labels or classes) -> scalar`` of a task.
+
+    Of a network under deep supervision, which puts out several logits, it is the sum of the losses
+    of each (paper 003's code).
+    """
+    one = classification_loss if kind == "classification" else segmentation_loss(kind, classes)
+
+    def loss(output: Tensor | tuple[Tensor, ...], truth: Tensor) -> Tensor:
+        outputs = output if isinstance(output, tuple) else (output,)
+        return torch.stack([one(logits, truth) for logits in outputs]).sum()
+
+    return loss
 
 
 def probabilities(logits: Tensor, kind: Kind) -> Tensor:

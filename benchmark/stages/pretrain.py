@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medssl_bench import checkpoint, interrupt, registry
 from medssl_bench.claims import ClaimLost
 from medssl_bench.config import PretrainSettings
-from medssl_bench.data.sampling import StepSlots, UnlabelledCrops
+from medssl_bench.data.sampling import GroupedCrops, StepSlots, UnlabelledCrops
 from medssl_bench.devices import joint_mean, run_on_devices
 from medssl_bench.digest import seed_from
-from medssl_bench.errors import CaseError
+from medssl_bench.errors import BenchError, CaseError
 from medssl_bench.history import History
-from medssl_bench.method import Batch, Losses, Method, Progress
+from medssl_bench.method import Batch, Losses, Method, Place, Progress
 from medssl_bench.networks import build_encoder
 from medssl_bench.networks.compiling import compile_blocks, resolve_compile
 from medssl_bench.peak import peak_bytes
@@ -109,6 +110,24 @@ def build_method(job: PretrainJob) -> Method:
     return kind(encoder, kind.Config(**job.config), job.settings.crop)
 
 
+def _synchronised(method: Method, fabric: Fabric) -> Method:
+    """Have batch norms see the crops of all processes, so that their number decides nothing.
+
+    Raises:
+        BenchError: Torch has no such norm for this device.
+    """
+    norms = [type(module) for module in method.modules() if isinstance(module, _BatchNorm)]
+    if fabric.world_size == 1 or not norms:
+        return method
+    if fabric.device.type != "cuda":
+        raise BenchError(
+            f"the batch norms of this backbone cannot be shared by {fabric.world_size} processes"
+            f" on {fabric.device.type}; take one device, or another backbone"
+        )
+    shared: Method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    return shared
+
+
 def pretrain(
     job: PretrainJob,
     supplies: Supplies,
@@ -144,7 +163,7 @@ class _Training:
         """Build everything, and go on from the newest checkpoint if there is one."""
         settings = job.settings
         self.fabric, self.emit, self.job, self.supplies = fabric, emit, job, supplies
-        self.method = build_method(job)
+        self.method = _synchronised(build_method(job), fabric)
         self.method.to(memory_format=torch.channels_last_3d)
         self.compiled = resolve_compile(settings.compile, fabric.device.type, settings.steps)
         if self.compiled:
@@ -194,7 +213,8 @@ class _Training:
         """Take every step that is left."""
         fabric, settings, job = self.fabric, self.job.settings, self.job
         rank, world = fabric.global_rank, fabric.world_size
-        crops = UnlabelledCrops(
+        grouped = self.method.requires.min_modalities > 1
+        crops = (GroupedCrops if grouped else UnlabelledCrops)(
             self.supplies.volumes,
             settings.crop,
             self.method.requires.views,
@@ -218,21 +238,7 @@ class _Training:
 
     def _step(self, progress: Progress, sample: dict[str, Any]) -> tuple[Losses, Tensor]:
         """Take one optimizer step; returns its losses and the gradient's norm before clipping."""
-        batch = Batch(
-            views=tuple(
-                view.to(self.fabric.device, torch.float32, non_blocking=True).contiguous(
-                    memory_format=torch.channels_last_3d
-                )
-                for view in sample["views"]
-            ),
-            progress=progress,
-            generators=tuple(
-                torch.Generator().manual_seed(seed_from(self.job.seed, "method", slot))
-                for slot in sample["slot"].tolist()
-            ),
-            cases=tuple(sample["case"]),
-            modalities=tuple(sample["modality"]),
-        )
+        batch = self._batch(progress, sample)
         self.rate.set(progress.step)
         losses: Losses = self.model(batch)
         self.optimizer.zero_grad(set_to_none=True)
@@ -242,6 +248,37 @@ class _Training:
         self.optimizer.step()
         self.method.after_step(progress)
         return losses, norm
+
+    def _batch(self, progress: Progress, sample: dict[str, Any]) -> Batch:
+        """Move what the loader hands on to the device."""
+        device = self.fabric.device
+        slots = torch.as_tensor(sample["slot"]).tolist()
+        return Batch(
+            views=tuple(
+                view.to(device, torch.float32, non_blocking=True).contiguous(
+                    memory_format=torch.channels_last_3d
+                )
+                for view in sample.get("views", ())
+            ),
+            progress=progress,
+            generators=tuple(
+                torch.Generator().manual_seed(seed_from(self.job.seed, "method", slot))
+                for slot in slots
+            ),
+            cases=tuple(sample["case"]),
+            modalities=tuple(sample.get("modality", ())),
+            channels=tuple(
+                {
+                    name: crop.to(device, torch.float32, non_blocking=True)
+                    for name, crop in channels.items()
+                }
+                for channels in sample.get("channels", ())
+            ),
+            places=tuple(
+                Place(*place)
+                for place in zip(sample.get("start", ()), sample.get("shape", ()), strict=True)
+            ),
+        )
 
     def _close_point(self, done: int) -> None:
         """Note what belongs to a point of the history, and show it."""

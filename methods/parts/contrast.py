@@ -58,3 +58,30 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Contrast:
         others = cosines.scatter(1, torch.cat((itself, partner), dim=1), 0.0)
         negative = others.sum() / (2 * own * (2 * scans - 2))
     return Contrast(loss, positive, negative)
+
+
+def paired_info_nce(first: Tensor, second: Tensor, temperature: float) -> Contrast:
+    r"""Return the symmetric contrast of two views of each scan, in float32.
+
+    .. math:: L = -\frac{1}{2N} \sum_{i=1}^{N} \left( \log \frac{\exp(\cos(f_i, g_i) / t)}
+        {\sum_j \exp(\cos(f_i, g_j) / t)} + \log \frac{\exp(\cos(g_i, f_i) / t)}
+        {\sum_j \exp(\cos(g_i, f_j) / t)} \right)
+
+    Views of one kind are compared with those of the other alone (BrainMVP, equations 4 and 5), so
+    an anchor has N candidates; all else is as for :func:`nt_xent`.
+    """
+    own = len(first)
+    with torch.autocast(first.device.type, enabled=False):
+        views = [functional.normalize(view.float().flatten(1), dim=-1) for view in (first, second)]
+        everyone = [gather(view) for view in views]
+        forth, back = views[0] @ everyone[1].T, views[1] @ everyone[0].T
+    scans = forth.shape[1]
+    if scans < 2:
+        raise BenchError("a contrast needs two scans or more; set pretrain.batch=2 or more")
+    partner = rank() * own + torch.arange(own, device=forth.device)
+    halves = [functional.cross_entropy(side / temperature, partner) for side in (forth, back)]
+    with torch.no_grad():
+        positive = forth.gather(1, partner.unsqueeze(1)).mean()
+        others = torch.stack((forth, back)).scatter(2, partner.expand(2, own).unsqueeze(2), 0.0)
+        negative = others.sum() / (2 * own * (scans - 1))
+    return Contrast(torch.stack(halves).mean(), positive, negative)

@@ -13,7 +13,7 @@ from medssl_bench.errors import BenchError
 from medssl_bench.networks.convolutions import Conv3, InstanceNorm, Pointwise
 
 if TYPE_CHECKING:
-    from medssl_bench.networks.encoder import Level
+    from medssl_bench.networks.encoder import Encoder, Level
 
 
 class Decoder(nn.Module):
@@ -63,6 +63,50 @@ class Decoder(nn.Module):
         # Weights of an interpolation sum to 1, so it may follow the 1^3 convolution as well as go
         # before it, and then has one channel to double instead of the narrowest width.
         return _double(self.project(volume).float())
+
+
+class TransposedDecoder(nn.Module):
+    """BrainMVP's pretext decoder: transposed convolutions alone, dropped afterwards.
+
+    For every level of the encoder's pyramid from the coarsest, a 2^3 convolution of stride 2 to the
+    width of the next finer one (512 -> 320 -> 128 -> 64, and 64 at full resolution), then a 1^3
+    convolution to the crop's channels. Nothing lies between them and there are no skips, as in
+    paper 003's code: what is rebuilt is linear in the coarsest features.
+    """
+
+    def __init__(self, method: str, encoder: Encoder, crop: tuple[int, int, int]) -> None:
+        """Build for ``method``; raises BenchError where the encoder and ``crop`` do not fit."""
+        super().__init__()
+        pyramid = encoder.pyramid()
+        strides = [level.stride for level in pyramid]
+        if strides != [2 ** (i + 1) for i in range(len(pyramid))]:
+            raise BenchError(
+                f"{method}: its decoder doubles the resolution from level to level, but those of"
+                f" this backbone have strides {strides}; choose another backbone"
+            )
+        if any(side % strides[-1] for side in crop):
+            raise BenchError(
+                f"{method}: crop {crop}: every side must be a multiple of {strides[-1]} voxels"
+                " with this backbone; set another crop or backbone"
+            )
+        self.level = pyramid[-1]
+        widths = [level.channels for level in reversed(pyramid)]
+        widths.append(widths[-1])
+        self.ups = nn.ModuleList(
+            nn.ConvTranspose3d(wide, narrow, 2, stride=2, bias=False)
+            for wide, narrow in pairwise(widths)
+        )
+        self.project = Pointwise(widths[-1], encoder.in_channels, bias=True)
+
+    def forward(self, features: dict[str, Tensor]) -> Tensor:
+        """Predict the crop ``(B, channels, D, H, W)``, in float32."""
+        *early, last = self.ups
+        volume = features[self.level.name]
+        for up in early:
+            volume = up(volume)
+        # Both are linear, so the last two are one convolution, and the widest map is never made.
+        weight = torch.einsum("oc,icxyz->ioxyz", self.project.weight.flatten(1), last.weight)
+        return functional.conv_transpose3d(volume, weight, self.project.bias, stride=2).float()
 
 
 def _double(volume: Tensor) -> Tensor:

@@ -49,7 +49,16 @@ class BlockMasking:
             raise BenchError(
                 f"{method}: cell={cell} must be a multiple of {unit} voxels with this backbone"
             )
-        if any(side % cell for side in crop):
+        return cls.over(method, crop, cell, ratio)
+
+    @classmethod
+    def over(cls, method: str, crop: tuple[int, int, int], cell: int, ratio: float) -> BlockMasking:
+        """Lay cells of any size over a crop, for a method that fills hidden voxels itself.
+
+        Raises:
+            BenchError: cells do not fit the crop, or all or none would be hidden.
+        """
+        if cell <= 0 or any(side % cell for side in crop):
             raise BenchError(
                 f"{method}: cell={cell} does not divide the crop {crop}; set a cell or crop that"
                 " fits"
@@ -67,12 +76,14 @@ class BlockMasking:
             )
         return cls(grid, cell, hidden)
 
-    def draw(self, batch: Batch) -> Tensor:
+    def draw(self, batch: Batch, views: int | None = None) -> Tensor:
         """Draw a mask for each crop of ``torch.cat(batch.views)``, on the CPU.
+
+        ``views``: how many are drawn for each scan, where that is not the number of views.
 
         Returns ``(views * B, d, h, w)`` bool, True where hidden; cells are drawn uniformly.
         """
-        cells, views = math.prod(self.grid), len(batch.views)
+        cells, views = math.prod(self.grid), len(batch.views) if views is None else views
         noise = batch.draw(lambda generator: torch.rand(views, cells, generator=generator))
         noise = noise.transpose(0, 1).flatten(0, 1)
         chosen = noise.argsort(dim=1)[:, : self.hidden]

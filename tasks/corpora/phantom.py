@@ -1,16 +1,23 @@
-"""Corpora of procedural volumes: trunk CT, and noise as the negative control."""
+"""Corpora of procedural volumes: trunk CT, brain MR, and noise as the negative control."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from medssl_bench.data.phantoms import NoiseSource, PhantomSource, phantom_seeds
+from medssl_bench.data.phantoms.brain import Grade
+from medssl_bench.data.phantoms.brain_signals import CONTRASTS
+from medssl_bench.data.phantoms.brain_sources import SITES, BrainSource, contrasts_of
 from medssl_bench.task import Case, Corpus, Intensity, Preprocessing
 
 _CT = Preprocessing(spacing=(5.0, 5.0, 5.0), intensity=Intensity(rule="clip", low=-175, high=250))
 """The window of the task. Paper 004 pretrains in [-500, 500] HU, where the 20 HU between organs are
 2 % of the range: in the few hundred steps of the demo, masked modelling then learns air and bone.
 """
+
+_MR = Preprocessing(
+    spacing=(3.0, 3.0, 3.0), intensity=Intensity(rule="percentile", low=1.0, high=99.0)
+)
 
 
 class PhantomCorpus(Corpus):
@@ -49,4 +56,32 @@ noise = NoiseCorpus(
     name="noise",
     summary="Negative control: the same shapes and intensities without any anatomy",
     preprocessing={"CT": _CT},
+)
+
+
+class BrainCorpus(PhantomCorpus):
+    """Brains of several sites, each with the MR contrasts that its exam happens to have."""
+
+    def cases(self, root: Path | None = None) -> list[Case]:
+        """List the exams, sites in turns; ``root`` is not used.
+
+        Three of four heads have a glioma, mostly of high grade; those of the site ``south`` are
+        healthy, as in IXI.
+        """
+        found = []
+        for number, seed in enumerate(phantom_seeds(("corpus", self.name), self.count)):
+            site = [*SITES][number % len(SITES)]
+            grade: Grade = "none" if site == "south" else "low" if number % 5 == 0 else "high"
+            images = {
+                name: BrainSource(seed, site, name, grade) for name in contrasts_of(seed, site)
+            }
+            found.append(Case(f"{self.name}_{number:03d}", images, info={"site": site}))
+        return found
+
+
+phantom_brain = BrainCorpus(
+    name="phantom_brain",
+    summary="160 procedural brains of four sites, each with some of eight MR contrasts",
+    preprocessing=dict.fromkeys(CONTRASTS, _MR),
+    count=160,
 )

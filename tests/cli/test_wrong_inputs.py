@@ -7,6 +7,7 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -262,3 +263,69 @@ def test_init_does_not_overwrite(bench):
     before = Path("bench.yaml").read_text()
     assert "--force" in refused(bench, "init")
     assert Path("bench.yaml").read_text() == before
+
+
+BRAINMVP = {"methods": "brainmvp", "tasks": "phantom_brain_tumor"}
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), ["brainmvp on corpus phantom_ct: case phantom_ct_", "no template for modality CT",
+              "methods.brainmvp.modalities", "(and 63 more cases)"]),
+        (("--set", "methods.brainmvp.modalities=[CT, MR]"),
+         ["case phantom_ct_", "needs 2 modalities of a case, it has CT"]),
+        (("--corpus", "phantom_brain", "--set", "pretrain.crop=[64, 64, 64]"),
+         ["template=(56, 68, 60) is smaller than the crop", "methods.brainmvp.template"]),
+        (("--corpus", "phantom_brain", "--set", "pretrain.batch=1"), ["batch of at least 2"]),
+        (("--corpus", "phantom_brain", "--set", "methods.brainmvp.cell=5"), ["cell=5"]),
+    ],
+)  # fmt: skip
+def test_what_brainmvp_cannot_pretrain_on_is_refused(bench, options, told) -> None:
+    line = refused(bench, *words(**BRAINMVP), *options)
+    assert all(word in line for word in told), line
+
+
+@pytest.fixture
+def brats(bench, tmp_path, monkeypatch) -> Path:
+    """Samples of BraTS 2021 where ``bench`` looks for them; returns the folder of a case."""
+    from medssl_bench.registry import corpora
+
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    root = tmp_path / "data" / "brats2021"
+    corpora.load("brats2021").write_samples(root)
+    return root / "BraTS2021_00002"
+
+
+def test_modalities_on_different_grids_are_named(bench, brats) -> None:
+    path = brats / "BraTS2021_00002_t2.nii.gz"
+    image = nib.load(path)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[..., :-2], image.affine), path)
+    line = refused(bench, *words(**BRAINMVP, corpus="brats2021"), "--set", "corpus_size=4")
+    assert "case BraTS2021_00002" in line and "T2 has shape 44x40x26, T1 has 44x40x28" in line
+    assert "brats2021:T1" in line  # how the others are resampled
+
+
+def test_a_case_of_one_modality_among_others_is_named(bench, monkeypatch) -> None:
+    from medssl_bench.tasks.corpora import phantom
+
+    few = phantom.contrasts_of
+    monkeypatch.setattr(
+        phantom, "contrasts_of", lambda seed, site: few(seed, site)[: 1 if site == "south" else 8]
+    )
+    command = words(**BRAINMVP, corpus="phantom_brain")
+    line = refused(bench, *command, "--set", "corpus_size=160")
+    assert "case phantom_brain_002: needs 2 modalities of a case, it has T1 (and 39 more" in line
+
+
+def test_a_case_of_no_modality_is_named() -> None:
+    from medssl_bench.errors import DataError
+    from medssl_bench.preparation import rules
+    from medssl_bench.registry import corpora
+    from medssl_bench.task import Case
+
+    corpus = corpora.load("phantom_brain")
+    with pytest.raises(DataError, match=r"phantom_brain: x: no image of any modality \(T1, T1c, "):
+        rules(corpus, Case("x", {}))
+    with pytest.raises(DataError, match=r"phantom_brain: x: unknown modality SWI; the corpus has"):
+        rules(corpus, Case("x", {"SWI": corpus.cases(None)[0].images["T1"]}))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medssl_bench.data.sampling import ClassifiedCrops, UnlabelledCrops
+from medssl_bench.data.sampling import ClassifiedCrops, GroupedCrops, UnlabelledCrops
 
 
 class Volume(SimpleNamespace):
@@ -36,6 +36,31 @@ def test_views_lie_as_near_as_asked() -> None:
     assert distance.tolist() == [4, 4, 0]
     assert np.abs(anywhere[:, 1] - anywhere[:, 0]).max() > 16
     assert (near[:, 1] >= [0, 0, -2]).all() and (near[:, 1] <= [24, 34, -2]).all()
+
+
+class Exam(SimpleNamespace):
+    """A volume of several modalities whose voxels are their own places, plus 1000 for each."""
+
+    shape = (20, 30, 8)
+
+    def image_crop(self, start: Any, size: Any) -> np.ndarray:
+        places = np.indices(size).sum(0) + sum(start)
+        return np.stack([places + 1000 * i for i in range(len(self.channels))]).astype(np.float16)
+
+
+def test_a_sample_of_a_group_has_every_modality_of_its_case_at_one_place() -> None:
+    """Whichever it has: batches of cases of different modalities are not stacked."""
+    exams = [Exam(id="a", channels=("T1", "T2", "ADC")), Exam(id="b", channels=("PD",))]
+    crops = GroupedCrops(exams, (8, 8, 8), 1, seed=4)  # type: ignore[list-item]
+    (batch,) = crops.loader([range(4, 8)], workers=0)
+    assert sorted(batch["case"]) == ["a", "a", "b", "b"]
+    assert batch["slot"] == [4, 5, 6, 7] and batch["shape"] == [(20, 30, 8)] * 4
+    for case, start, channels in zip(batch["case"], batch["start"], batch["channels"], strict=True):
+        assert [*channels] == (["T1", "T2", "ADC"] if case == "a" else ["PD"])
+        for number, crop in enumerate(channels.values()):
+            assert crop.shape == (8, 8, 8) and float(crop[0, 0, 0]) == sum(start) + 1000 * number
+    assert len({tuple(start) for start in batch["start"]}) > 1
+    assert [crops[4]["start"], crops[4]["case"]] == [batch["start"][0], batch["case"][0]]
 
 
 class Held:

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from medssl_bench.method import Batch, Losses, Method, Progress
+from medssl_bench.method import Batch, Losses, Method, Place, Progress
 from medssl_bench.methods import METHODS
 from medssl_bench.methods.parts.distillation import Centre
 from medssl_bench.methods.parts.distributed import gather, mean, rank, world
 from medssl_bench.networks import build_encoder
 
 TRAINED = [name for name, entry in METHODS.items() if entry.info["requires"]["trains"]]
-SMALL_HEADS = {"hidden": 32, "bottleneck": 16, "out": 64}
+SMALL_HEADS: dict[str, Any] = {"hidden": 32, "bottleneck": 16, "out": 64}
+SMALL_HEADS |= {"template": (40, 40, 40), "contrast_from": 0.0}
 CROP = (32, 32, 32)
 SCANS, WORLD, STEPS = 4, 2, 2
 
@@ -46,6 +47,20 @@ def share(method: Method, step: int, scans: range) -> Batch:
     source = torch.Generator().manual_seed(step)
     shape = (SCANS, 1, *CROP)
     whole = [torch.rand(shape, generator=source) for _ in range(method.requires.views)]
+    if method.requires.min_modalities > 1:
+        names = ("T1", "T2", "FLAIR", "ADC")
+        cases = [
+            {name: torch.rand(CROP, generator=source) for name in names[: 2 + scan % 3]}
+            for scan in range(SCANS)
+        ]
+        places = [Place((scan, 0, 2), (44, 36, 40)) for scan in range(SCANS)]
+        return Batch(
+            (),
+            Progress(step, 4),
+            tuple(torch.Generator().manual_seed(100 * step + scan) for scan in scans),
+            channels=tuple(cases[scan] for scan in scans),
+            places=tuple(places[scan] for scan in scans),
+        )
     return Batch(
         tuple(view[scans.start : scans.stop] for view in whole),
         Progress(step, 4),

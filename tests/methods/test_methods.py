@@ -12,12 +12,18 @@ from lightning_fabric import Fabric
 from pydantic import TypeAdapter, ValidationError
 
 from medssl_bench.errors import BenchError
-from medssl_bench.method import Batch, Method, Progress
+from medssl_bench.method import Batch, Method, Place, Progress
 from medssl_bench.methods import METHODS
 from medssl_bench.networks import build_encoder
 
-SMALL_HEADS = {"hidden": 32, "bottleneck": 16, "out": 64}
-BACKBONES = ["swin_tiny"]
+SMALL_HEADS = {"hidden": 32, "bottleneck": 16, "out": 64, "template": (64, 56, 60)}
+BACKBONES = {
+    "swin_tiny": ("patch_embed.proj.weight", "layers3"),
+    "uniformer_tiny": ("patch_embed1.proj.weight", "blocks2"),
+    "unet3d": ("conv1a.weight", "conv2"),
+}
+"""Backbone -> the weight that takes the image, and how a late stage begins that all methods use."""
+SMALL = {"unet3d": {"width": 8, "blocks": (1, 1, 1)}}
 CROP = (48, 48, 48)
 
 
@@ -26,7 +32,8 @@ def build(name: str, backbone: str, seed: int = 0, crop: tuple[int, int, int] = 
     method: type[Method] = METHODS[name].load()
     fields = {field.name for field in dataclasses.fields(method.Config)}
     settings = {key: value for key, value in SMALL_HEADS.items() if key in fields}
-    return method(build_encoder(backbone), method.Config(**settings), crop)
+    encoder = build_encoder(backbone, **SMALL.get(backbone, {}))
+    return method(encoder, method.Config(**settings), crop)
 
 
 def batch_for(method: Method, step: int = 0, steps: int = 4) -> Batch:
@@ -34,7 +41,12 @@ def batch_for(method: Method, step: int = 0, steps: int = 4) -> Batch:
     shape = (max(1, method.requires.min_batch), 1, *CROP)
     views = tuple(torch.rand(shape, generator=source) for _ in range(method.requires.views))
     generators = tuple(torch.Generator().manual_seed(step + i) for i in range(shape[0]))
-    return Batch(views, Progress(step, steps), generators)
+    if method.requires.min_modalities == 1:
+        return Batch(views, Progress(step, steps), generators)
+    names = ("T1", "T2", "FLAIR")[: method.requires.min_modalities + 1]
+    channels = tuple({name: torch.rand(CROP, generator=source) for name in names} for _ in views[0])
+    places = tuple(Place((3, 0, 2), (60, 48, 52)) for _ in views[0])
+    return Batch((), Progress(step, steps), generators, channels=channels, places=places)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -88,8 +100,9 @@ def test_a_step_is_finite_and_its_gradient_reaches_the_encoder(name, backbone):
     reached = {
         key for key, p in method.encoder.named_parameters() if p.grad is not None and p.grad.any()
     }
-    assert {"patch_embed.proj.weight"} <= reached
-    assert any("layers3" in key for key in reached)
+    first, last = BACKBONES[backbone]
+    assert first in reached
+    assert any(key.startswith(last) for key in reached)
     method.before_update(batch.progress)
     method.after_step(batch.progress)
     assert all(isinstance(value, float) for value in method.watch().values())

@@ -13,7 +13,8 @@ from medssl_bench.networks.compiling import WORTH_STEPS, compile_blocks, resolve
 
 
 @pytest.mark.parametrize(
-    ("backbone", "side"), [("swin_tiny", 48), ("swin_tiny", 16), ("swin_586m", 32)]
+    ("backbone", "side"),
+    [("swin_tiny", 48), ("swin_tiny", 16), ("swin_586m", 32), ("uniformer_tiny", 16)],
 )
 def test_the_traced_program_is_the_same(backbone: str, side: int) -> None:
     """Traced, but run by torch's own kernels, so that no C compiler is needed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from medssl_bench import interrupt, registry
+from medssl_bench import checkpoint, interrupt, registry
 from medssl_bench.claims import ClaimLost
 from medssl_bench.config import load_settings
 from medssl_bench.data.sampling import StepSlots
@@ -138,6 +138,43 @@ def test_another_number_of_devices_does_not_go_on(
     interrupt.tell(None)
     with pytest.raises(CaseError, match="step 1 was reached on 1 devices, 2 would round otherwise"):
         train(plan_of("simmim", tmp_path, devices=2))
+
+
+BRAIN = (
+    "corpus=phantom_brain",
+    "corpus_size=4",
+    "methods.brainmvp.contrast_from=0.5",
+    "methods.brainmvp.template_only=0.25",
+)
+
+
+def test_templates_go_on_where_a_run_stopped(train, tmp_path: Path) -> None:
+    """Cases of different modalities; the contrast begins after the checkpoint that is resumed."""
+    plan = plan_of("brainmvp", tmp_path, settings=BRAIN)
+    assert plan.corpus is not None
+    assert len({tuple(case.images) for case in plan.corpus.cases}) > 1
+    whole = train(plan)
+    work = tmp_path / "work"
+    after_three = checkpoint.load(work)["method"]["templates.volumes"]
+    max(work.iterdir()).unlink()
+    after_two = checkpoint.load(work)["method"]["templates.volumes"]
+    assert after_two.any() and not torch.equal(after_two, after_three)
+    (job,) = plan.pretrainings.values()
+    present = {name for case in plan.corpus.cases for name in case.images}
+    for number, name in enumerate(job.config["modalities"]):
+        assert name in present or not after_three[number].any()
+    again = train(plan)
+    assert again.resumed == 1
+    assert torch.equal(checkpoint.load(work)["method"]["templates.volumes"], after_three)
+    assert again.history == whole.history
+    assert ["cl" in point for point in whole.history] == [False, False, True, True]
+    assert all(torch.equal(again.state[name], value) for name, value in whole.state.items())
+
+
+def test_batch_norms_are_not_left_to_each_of_several_processes(train, tmp_path: Path) -> None:
+    plan = plan_of("simmim", tmp_path, 2, settings=("backbone=uniformer_tiny",))
+    with pytest.raises(BenchError, match="batch norms of this backbone cannot be shared by 2"):
+        train(plan)
 
 
 @pytest.fixture

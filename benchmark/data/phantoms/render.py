@@ -36,12 +36,12 @@ def render(
     """
     looks = ct_looks(seed, taken) if taken.modality == "CT" else mr_looks(seed, taken)
     layers = anatomy.layers(seed, taken.grid, finding)
-    image, label = paint(layers, looks, _textures(seed, taken.grid), organs, taken.grid)
+    image, label = paint(layers, looks, textures(seed, taken.grid), organs, taken.grid)
     rng = generator(seed, taken.modality, "noise")
     if taken.modality == "CT":
         _put_table(image, label, taken, looks["table"])
         return _ct_detector(image, taken, rng), label
-    return _mr_coil(image, taken, rng), label
+    return coil(image, taken, rng), label
 
 
 def paint(
@@ -106,7 +106,8 @@ def _uptake(tissue: Tissue) -> float:
     return tissue.hu[2] - tissue.hu[0]
 
 
-def _textures(seed: int, grid: Grid) -> tuple[Field, Field, Field]:
+def textures(seed: int, grid: Grid) -> tuple[Field, Field, Field]:
+    """Draw a subject's fine, middle and coarse texture field."""
     fine, middle, coarse = (
         smooth_field(generator(seed, "texture", scale), grid, scale) for scale in SCALES
     )
@@ -133,7 +134,7 @@ def _ct_detector(image: Field, taken: Acquisition, rng: np.random.Generator) -> 
     return np.clip(image + np.float32(taken.noise / 0.63) * noise, -1024, 3071)
 
 
-def _mr_coil(image: Field, taken: Acquisition, rng: np.random.Generator) -> Field:
+def coil(image: Field, taken: Acquisition, rng: np.random.Generator) -> Field:
     """Blur, multiply by the coil's bias field, and add Rician noise."""
     image = np.maximum(_blur(image, taken.blur), 0)
     bias = np.exp(np.float32(taken.bias) * smooth_field(rng, taken.grid, 170.0))

@@ -8,7 +8,7 @@ from lightly.loss import NTXentLoss
 from torch import Tensor
 
 from medssl_bench.errors import BenchError
-from medssl_bench.methods.parts.contrast import nt_xent
+from medssl_bench.methods.parts.contrast import nt_xent, paired_info_nce
 
 
 def codes(scans: int = 4, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -96,3 +96,28 @@ def test_bf16_codes_are_compared_in_float32():
 def test_one_scan_has_nothing_to_be_told_from():
     with pytest.raises(BenchError, match="a contrast needs two scans"):
         nt_xent(torch.ones(1, 3), torch.ones(1, 3), 0.5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.1])
+def test_the_paired_contrast_equals_the_formula_in_float64(temperature):
+    """Equations 4 and 5 of paper 003, anchor by anchor, and the cosines they come from."""
+    first, second = codes(4)
+    contrast = paired_info_nce(first, second, temperature)
+    contrast.loss.backward()
+    one, two = (view.detach().double().requires_grad_() for view in (first, second))
+    rows = [[row / row.norm() for row in view] for view in (one, two)]
+    total, positives, negatives = 0.0, [], []
+    for near, far in (rows, rows[::-1]):
+        for i in range(4):
+            weights = [((near[i] * far[j]).sum() / temperature).exp() for j in range(4)]
+            total = total - torch.log(weights[i] / sum(weights)) / 8
+            for j in range(4):
+                (positives if i == j else negatives).append((near[i] * far[j]).sum().item())
+    total.backward()
+    assert contrast.loss.item() == pytest.approx(total.item(), rel=1e-5)
+    for mine, theirs in ((first, one), (second, two)):
+        torch.testing.assert_close(mine.grad.double(), theirs.grad, rtol=1e-5, atol=1e-5)
+    assert contrast.positive.item() == pytest.approx(sum(positives) / 8, abs=1e-6)
+    assert contrast.negative.item() == pytest.approx(sum(negatives) / 24, abs=1e-6)
+    with pytest.raises(BenchError, match="two scans"):
+        paired_info_nce(first[:1], second[:1], temperature)
