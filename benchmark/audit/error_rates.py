@@ -1,15 +1,17 @@
 """Both error rates of ``bench data audit``: copies that are missed, patients that are confused.
 
-Each volume is changed in five ways and looked for among all of them. Without folders, 40 phantoms
-are used; with folders, every NIfTI below them:
+Each volume is changed in five ways and looked for among all of them: every NIfTI below the folders,
+or so many phantoms of the CT kind:
 
-    python -m medssl_bench.audit.error_rates [FOLDER]...
+    python -m medssl_bench.audit.error_rates FOLDER...
+    python -m medssl_bench.audit.error_rates 40
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -67,17 +69,19 @@ CHANGES: dict[str, Callable[[Volume], Volume]] = {
 }
 
 
-def main(folders: list[Path]) -> None:
+def main(words: list[str]) -> None:
     """Print misses and confusions for each change."""
-    if folders:
+    if not (words and words[0].isdigit()):
+        folders = [Path(word) for word in words]
         files = sorted({file for folder in folders for file in folder.rglob("*.nii*")})
         names = [str(file) for file in files]
         sources: list[FileSource] | list[PhantomSource] = [FileSource(file) for file in files]
     else:
-        seeds = phantom_seeds(("audit",), 40)
+        seeds = phantom_seeds(("audit",), int(words[0]))
         names = [f"phantom {number}" for number in range(len(seeds))]
         sources = [PhantomSource(seed, "CT") for seed in seeds]
 
+    @lru_cache(maxsize=48)
     def read(number: int) -> Volume:
         volume = to_ras(sources[number].read())
         sides = volume.header.spacing
@@ -113,4 +117,4 @@ def main(folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(word) for word in sys.argv[1:]])
+    main(sys.argv[1:])

@@ -97,6 +97,25 @@ def test_a_preempted_job_goes_on(trial, undisturbed, how: str) -> None:
         assert re.search(r"stopped after step \d+; to be requeued", one.logs())
 
 
+def test_tasks_of_an_array_are_requeued_each_for_itself(trial) -> None:
+    """SLURM gives one task of an array the number of the whole array."""
+    one, calm = trial(), trial()
+    one.more = calm.more = ["--draws", "2"]
+    assert len(one.submit()["jobs"]) == 2
+    end = time.monotonic() + PATIENCE
+    while len(list(one.results.glob("work/cell-*/generation-*/checkpoint-*.pt"))) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    running = [u["job"] for u in one.status()["units"] if u["state"] == "running"]
+    slurm("scancel", "--signal=USR1", running[-1])
+    calm.run()
+    one.finish()
+    equal(one, evidence(calm.results))
+    sessions = [json.loads(path.read_bytes())["resumed"]
+                for path in one.results.glob("records/*/*/record.json")]  # fmt: skip
+    assert sorted(sessions) == [0, 1]
+
+
 def test_a_job_at_its_time_limit_goes_on(trial, undisturbed, monkeypatch) -> None:
     # The notice comes up to a minute before it is asked for: here 20 to 80 s after the start.
     monkeypatch.setenv("BENCH_TEST_PAUSE", "2.5")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from medssl_bench import registry
+from medssl_bench.claims import Claim
 from medssl_bench.config import load_settings
 from medssl_bench.errors import BenchError
 from medssl_bench.failures import write_failure
+from medssl_bench.freshness import check_fresh
 from medssl_bench.plan import Plan, Request, build_plan
+from medssl_bench.runner import clear_leftovers
 from medssl_bench.slurm.arrays import arrange, units_of, waiting_for
 from medssl_bench.slurm.dispatch import live_units
 from medssl_bench.slurm.ledger import Submission, read_submission, submissions, write_submission
@@ -211,3 +216,37 @@ def test_hours_left_are_those_of_the_same_kind(submitted, tmp_path: Path) -> Non
     infos = [{"backbone": backbone, "method": method, "cost": {"wall_hours": h}} for h in (1, 3)]
     assert hours_left(units, [], infos) == (4, 2)
     assert hours_left(units, [], []) == (0, None)
+
+
+def test_a_cell_s_job_leaves_waiting_encoders_their_checkpoints(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (key,) = plan.pretrainings
+    claim = Claim.acquire(store.work, f"pretraining-{key}", stale_after=60)
+    assert claim is not None
+    (claim.checkpoint_folder / "checkpoint").touch()
+    claim.release(done=False)  # as a preempted job does, which then waits in the queue
+    for method in ("scratch", "simmim"):
+        cells = [c.cell.key for c in plan.cells if c.cell.method == method]
+        clear_leftovers(plan.only_cells(cells), store)
+    assert list(store.work.rglob("checkpoint"))
+
+
+def test_a_plan_is_refused_once_code_or_data_changed(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_fresh(plan)
+    part = plan.only_cells([plan.cells[0].cell.key])
+    check_fresh(part)
+    simmim = registry.methods.load("simmim")
+    with monkeypatch.context() as patch:
+        patch.setattr(simmim, "version", simmim.version + 1)
+        with pytest.raises(BenchError, match="the version of a part of simmim; plan and run again"):
+            check_fresh(plan)
+        check_fresh(part)  # a cell of scratch
+    task = plan.tasks["phantom_ct"]
+    fewer = replace(task, cases=task.cases[:-1])
+    with pytest.raises(BenchError, match="data of phantom_ct"):
+        check_fresh(replace(plan, tasks={**plan.tasks, "phantom_ct": fewer}))
+    monkeypatch.setattr("medssl_bench.keys.PLAN_VERSION", 99)
+    with pytest.raises(BenchError, match="the version of a part of scratch on phantom_ct"):
+        check_fresh(part)
