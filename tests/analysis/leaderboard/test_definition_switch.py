@@ -93,6 +93,7 @@ def test_rows_stand_in_the_order_of_the_definition(report: Made, switched: Any) 
             means = [table.loc[row.get_attribute("data-row"), "mean"] for row in rows]
             assert means == sorted(means, reverse=metric == "dice")
             name = "Dice" if metric == "dice" else "HD95, larger of both directions (mm)"
+            name += ", absent targets counted" if empty == "counted" else ""
             assert block.locator("thead th").nth(1).inner_text() == name
 
 
