@@ -10,6 +10,10 @@ class BenchError(Exception):
     """Wrong use or wrong input: one clear line, exit code 2, nothing started."""
 
 
+class UnsuitedError(BenchError):
+    """A method cannot learn from this corpus; a pattern such as ``all`` leaves it out."""
+
+
 class DataError(BenchError):
     """A file or folder of data is missing, unreadable or inconsistent."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from medssl_bench import registry
 from medssl_bench.config import Settings
 from medssl_bench.digest import digest
-from medssl_bench.errors import BenchError, did_you_mean
+from medssl_bench.errors import BenchError, UnsuitedError, did_you_mean
 
 if TYPE_CHECKING:
     from medssl_bench.plan import PlannedCorpus, PlannedTask
@@ -31,6 +31,7 @@ def pretrain_job(
 
     Raises:
         BenchError: Batch, devices, settings, crop or backbone do not suit the method.
+        UnsuitedError: It cannot learn from this corpus.
     """
     from medssl_bench.stages.pretrain import PretrainJob
 
@@ -107,7 +108,7 @@ def _check_method(job: PretrainJob, corpus: PlannedCorpus) -> None:
     found = [case for case in corpus.cases if tuple(case.images) in faults]
     if found:
         more = f" (and {len(found) - 1} more cases)" if len(found) > 1 else ""
-        raise BenchError(
+        raise UnsuitedError(
             f"{job.method} on corpus {corpus.corpus.name}: case {found[0].id}:"
             f" {faults[tuple(found[0].images)]}{more}"
         )

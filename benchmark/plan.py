@@ -12,7 +12,7 @@ from medssl_bench import registry
 from medssl_bench.config import Settings
 from medssl_bench.digest import digest, seed_from
 from medssl_bench.draws import Shots, check_split, split_digest
-from medssl_bench.errors import BenchError
+from medssl_bench.errors import BenchError, UnsuitedError
 from medssl_bench.keys import pretrain_job
 from medssl_bench.plan_checks import (
     check_coarsest,
@@ -217,9 +217,16 @@ def build_plan(
     if trained:
         corpus, notes = _find_corpus(request.settings, request.data, store.root, survey)
         warnings += notes
-    jobs = {
-        name: pretrain_job(name, request.settings, corpus, compute) for name in trained if corpus
-    }
+    jobs: dict[str, PretrainJob] = {}
+    for name in trained:
+        assert corpus is not None
+        try:
+            jobs[name] = pretrain_job(name, request.settings, corpus, compute)
+        except UnsuitedError as error:
+            if name in request.methods:
+                raise
+            warnings.append(f"left out: {error}")
+            methods.remove(name)
     imports: dict[str, ImportJob] = {}
     for name, source in sources.items():
         imports[name], notes = plan_import(name, source, store)
