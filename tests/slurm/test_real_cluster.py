@@ -101,13 +101,14 @@ def test_tasks_of_an_array_are_requeued_each_for_itself(trial) -> None:
     """SLURM gives one task of an array the number of the whole array."""
     one, calm = trial(), trial()
     one.more = calm.more = ["--draws", "2"]
-    assert len(one.submit()["jobs"]) == 2
+    assert [job.partition("_")[2] for job in one.submit()["jobs"]][-2:] == ["0", "1"]
     end = time.monotonic() + PATIENCE
     while len(list(one.results.glob("work/cell-*/generation-*/checkpoint-*.pt"))) < 3:
         assert time.monotonic() < end
         time.sleep(0.2)
-    running = [u["job"] for u in one.status()["units"] if u["state"] == "running"]
-    slurm("scancel", "--signal=USR1", running[-1])
+    cells = [u for u in one.status()["units"] if u["stage"] == "finetune"]
+    assert [u["state"] for u in cells] == ["running", "running"]
+    slurm("scancel", "--signal=USR1", cells[-1]["job"])
     calm.run()
     one.finish()
     equal(one, evidence(calm.results))
