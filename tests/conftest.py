@@ -8,7 +8,9 @@ import pytest
 
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 threads = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // workers)
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLOSC_NTHREADS"):
+# MKL follows OMP_NUM_THREADS; a number of its own would outvote it in torch, in subprocesses too.
+os.environ.pop("MKL_NUM_THREADS", None)
+for name in ("OMP_NUM_THREADS", "BLOSC_NTHREADS"):
     os.environ.setdefault(name, str(threads))
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("DO_NOT_TRACK", "true")

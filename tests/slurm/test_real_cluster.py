@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from trial import CLUSTER, PATIENCE, PAUSED, SITE, Trial, evidence, restart, resumed, slurm
+from trial import CLUSTER, ONE_THREAD, PATIENCE, PAUSED, SITE, Trial, evidence, restart, resumed, slurm
 
 pytestmark = [
     pytest.mark.slurm,
@@ -246,7 +246,7 @@ def begin(one: Trial, name: str) -> subprocess.Popen[bytes]:
     with (one.folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
             one.words("--plugin", str(PAUSED), "--plain"), cwd=one.folder, stdout=log, stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True,
+            env=os.environ | ONE_THREAD, start_new_session=True,
         )  # fmt: skip
 
 

@@ -29,6 +29,8 @@ SETTINGS = [
     "similarity.groups=0",
     "evaluate.overlap=0.0",
 ]
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""What the jobs have; another number changes the last bits."""
 SITE = "cpus: 1\ngpus: 0\nminutes: 20\nsignal_seconds: 30\n"
 PATIENCE = 600
 
@@ -46,7 +48,7 @@ class Trial:
     def bench(self, *words: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "medssl_bench", *words], cwd=self.folder, text=True,
-            capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True, env=os.environ | ONE_THREAD,
         )  # fmt: skip
         assert code is None or done.returncode == code, done.stderr + done.stdout
         return done
