@@ -18,7 +18,18 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from trial import CLUSTER, ONE_THREAD, PATIENCE, PAUSED, SITE, Trial, evidence, restart, resumed, slurm
+from trial import (
+    CLUSTER,
+    ONE_THREAD,
+    PATIENCE,
+    PAUSED,
+    SITE,
+    Trial,
+    evidence,
+    restart,
+    resumed,
+    slurm,
+)
 
 pytestmark = [
     pytest.mark.slurm,
