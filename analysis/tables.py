@@ -19,7 +19,7 @@ from medssl_bench.errors import BenchError
 BASELINE = "scratch"
 IDENTITY = [
     *("method", "backbone", "corpus", "corpus_size", "pretrain_crop", "pretraining"),
-    *("pretrain_seed", "profile", "protocol"),
+    *("pretrain_seed", "profile", "protocol", "tuning"),
 ]
 """What makes a row of its own; nothing that differs in any of these is ever averaged."""
 ROW = [*IDENTITY, "task", "shots"]

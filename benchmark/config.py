@@ -173,6 +173,9 @@ class Settings(_Model):
     example_slices: int = Field(2, ge=0)
     """Test cases of each cell drawn as pictures."""
     similarity: SimilaritySettings = SimilaritySettings()
+    missing_channels: Literal["none", "each", "all"] = "none"
+    """Test each cell again without some of its channels: one at a time, or every set of them;
+    decides no result."""
     tracking: bool = True
     pretrain: PretrainSettings
     finetune: FinetuneSettings

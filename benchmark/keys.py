@@ -52,6 +52,7 @@ def pretrain_job(
             " devices; choose a multiple of their number"
         )
     config = method_config(name, settings.methods.get(name, {}))
+    config.pop("tuning", None)
     backbone = registry.backbones.entry(settings.backbone).info
     versions = {
         "plan": PLAN_VERSION,
@@ -139,7 +140,7 @@ def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def protocol_digest(found: PlannedTask, settings: Settings, precision: str, backbone: str) -> str:
     """Digest of everything that decides a result and is not a field of the cell."""
-    words = {"summary", "licence", "access", "needs_data", "expected", "groups"}
+    words = {"summary", "licence", "access", "needs_data", "expected", "groups", "contrasts"}
     # What a task or the settings leave as it was before there was such a thing, so that the digest
     # stays, too.
     words |= {name for name in ("regions", "balanced") if not getattr(found.task, name)}
@@ -195,7 +196,7 @@ def own_protocol_digest(
 
     The common fine-tuning is no part of it, so it never equals the protocol of another method.
     """
-    of_ours = {"preprocessing", "crop", "kind", "groups", "expected"}
+    of_ours = {"preprocessing", "crop", "kind", "groups", "expected", "contrasts"}
     words = {"summary", "licence", "access", "needs_data", *of_ours}
     return digest(
         {

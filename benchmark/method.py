@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +58,8 @@ class Place(NamedTuple):
 
     start: tuple[int, int, int]
     shape: tuple[int, int, int]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """mm per voxel; told where a labelled case is cropped."""
 
 
 @dataclass
@@ -92,11 +96,38 @@ class Losses:
     terms: dict[str, Tensor] = field(default_factory=dict)
 
 
+class Tuning(ABC):
+    """What a method adds to the fine-tuning of cells that start from its encoder.
+
+    A step trains on several copies of its batch: the losses of the copies are summed, and
+    :meth:`term` is added.
+    """
+
+    @abstractmethod
+    def copies(
+        self, images: Tensor, places: Sequence[Place], rng: np.random.Generator
+    ) -> tuple[Tensor, ...]:
+        """Return the copies of ``images (B, C, D, H, W)`` in [0, 1], which lie at ``places``."""
+
+    @abstractmethod
+    def term(self, features: Sequence[Tensor], logits: Sequence[tuple[Tensor, ...]]) -> Tensor:
+        """Return what is added to the loss, weighted.
+
+        ``features`` are the coarsest of the encoder ``(B, C, d, h, w)`` and ``logits`` the outputs
+        of the network (several under deep supervision), one of each for each copy.
+        """
+
+    @abstractmethod
+    def stand_in(self, channel: int, place: Place, size: tuple[int, int, int]) -> Tensor | None:
+        """Return ``(D, H, W)`` that takes the place of a missing channel, if there is such."""
+
+
 class Method(nn.Module):
     """A pretext task around an encoder.
 
     Subclasses declare ``family``, ``reference``, ``version`` (raised when results would change),
-    ``requires`` and a frozen dataclass ``Config`` with every hyper-parameter.
+    ``requires`` and a frozen dataclass ``Config`` with every hyper-parameter. What of it stands in
+    a field ``tuning`` is of fine-tuning alone.
     """
 
     family: ClassVar[str]
@@ -144,3 +175,43 @@ class Method(nn.Module):
     def watch(self) -> dict[str, float]:
         """Return figures worth logging beside the losses (EMA momentum, temperatures)."""
         return {}
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Return pictures ``(H, W)`` in [0, 1] worth following over training, by name."""
+        return {}
+
+    def extras(self) -> dict[str, Tensor]:
+        """Return what fine-tuning needs beside the encoder, by name."""
+        return {}
+
+    @classmethod
+    def tuning_words(cls, config: Mapping[str, Any], contrasts: Sequence[str]) -> str:
+        """Say what is added to the fine-tuning on channels of these contrasts, if anything.
+
+        The words are part of the cell's identity: other settings have other words.
+        """
+        del config, contrasts
+        return ""
+
+    @classmethod
+    def tuning(
+        cls,
+        config: Mapping[str, Any],
+        contrasts: Sequence[str],
+        extras: Mapping[str, Tensor],
+        spacing: tuple[float, float, float] | None,
+        crop: tuple[int, int, int],
+    ) -> Tuning:
+        """Build what :meth:`tuning_words` tells of.
+
+        Args:
+            config: All of the method's settings.
+            contrasts: Of the task's channels, in order; an unknown one is empty.
+            extras: What :meth:`extras` left.
+            spacing: mm per voxel of the volumes pretrained on; None where they differ.
+            crop: Size of a crop of fine-tuning, in voxels.
+
+        Raises:
+            BenchError: The extras do not serve.
+        """
+        raise NotImplementedError

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medssl_bench import registry
 from medssl_bench.draws import Draw, Ranking, Shots
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medssl_bench.imports import ImportJob
     from medssl_bench.plan import PlannedTask
     from medssl_bench.stages.pretrain import PretrainJob
+    from medssl_bench.task import Task
     from medssl_bench.training import Compute
 
 
@@ -83,7 +84,7 @@ class _Kind:
     own: bool
     steps: int = 0
     """Of a training of its own."""
-    config: Mapping[str, object] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -96,7 +97,15 @@ class _Kind:
         start = starts.get(method)
         if start is None:
             return cls(method, "none", settings.backbone, False)
-        return cls(method, start.key, start.backbone, False)
+        config = method_config(method, settings.methods.get(method, {}))
+        return cls(method, start.key, start.backbone, False, config=config)
+
+    def tuning(self, task: Task) -> str:
+        """Say what the method adds to the common fine-tuning on this task."""
+        if self.own or self.pretraining == "none":
+            return ""
+        kind = registry.methods.load(self.method)
+        return str(kind.tuning_words(self.config, task.known_contrasts))
 
     def check(self, found: PlannedTask) -> None:
         if self.own and found.task.classifies:
@@ -117,6 +126,7 @@ class _OfTask:
         self._rankings: dict[int, Ranking] = {}
         self._draws: dict[tuple[str, int, int], Draw] = {}
         self._protocols: dict[tuple[str, bool], str] = {}
+        self._tunings: dict[str, str] = {}
 
     def cell(self, kind: _Kind, shots: str, draw: int, seed: int) -> PlannedCell:
         """Plan one cell; a training of its own has no use for validation cases."""
@@ -130,6 +140,7 @@ class _OfTask:
             draw=draw,
             seed=seed,
             protocol=self._protocol(kind),
+            tuning=self._tuning(kind),
         )
         if kind.own:
             return PlannedCell(cell, drawn, kind.steps, 0.0, own_training=True)
@@ -144,6 +155,11 @@ class _OfTask:
                 self._rankings[draw] = Ranking.of(self._found.cases, draw, self._found.task.name)
             self._draws[key] = self._rankings[draw].draw(shots, held_out)
         return self._draws[key]
+
+    def _tuning(self, kind: _Kind) -> str:
+        if kind.method not in self._tunings:
+            self._tunings[kind.method] = kind.tuning(self._found.task)
+        return self._tunings[kind.method]
 
     def _protocol(self, kind: _Kind) -> str:
         key = (kind.method if kind.own else kind.backbone, kind.own)

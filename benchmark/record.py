@@ -68,11 +68,13 @@ class Cell(Part):
     draw: Count
     seed: Count
     protocol: Name
+    tuning: str = ""
+    """What its method adds to the common fine-tuning, in words; empty where it adds nothing."""
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of the eight fields: the cell's identity (hex, 64 characters)."""
-        return digest(self.model_dump())
+        """SHA-256 of the fields, ``tuning`` only where there is some: the cell's identity (hex)."""
+        return digest(self.model_dump(exclude=set() if self.tuning else {"tuning"}))
 
     @cached_property
     def slug(self) -> str:
@@ -242,6 +244,11 @@ class Record(Part):
     cost: Cost
     similarity: Reuse | None = None
     """None where the encoders were not compared."""
+    missing: tuple[str, ...] = ()
+    """Channels that the network was tested without, joined by ``+``: the rows of
+    ``missing.parquet``."""
+    filled: dict[str, Literal["template", "zero"]] = Field(default_factory=dict)
+    """What stood in the place of each missing channel."""
     seeds: dict[str, int]
     started: Moment
     finished: Moment

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from medssl_bench.stages.evaluate import Evaluation
     from medssl_bench.stages.finetune import Tuned
     from medssl_bench.stages.import_encoder import Imported
+    from medssl_bench.stages.missing import Missing
     from medssl_bench.stages.pretrain import Outcome, PretrainJob
     from medssl_bench.stages.similarity import Similarity
     from medssl_bench.store import Store
@@ -83,7 +84,14 @@ def record_pretraining(plan: Plan, job: PretrainJob, outcome: Outcome, store: St
         "finished": utc_now().isoformat(),
         "resumed": outcome.resumed,
     }
-    store.write_pretraining(job.key, info, outcome.state, pd.DataFrame(outcome.history))
+    store.write_pretraining(
+        job.key,
+        info,
+        outcome.state,
+        pd.DataFrame(outcome.history),
+        outcome.extras,
+        outcome.pictures,
+    )
 
 
 def record_import(plan: Plan, job: ImportJob, imported: Imported, store: Store) -> None:
@@ -139,6 +147,7 @@ def record_cell(
     tuned: Tuned,
     result: Evaluation,
     reuse: Similarity | None,
+    missing: Missing | None,
     started: datetime,
     seconds: float,
     store: Store,
@@ -199,6 +208,8 @@ def record_cell(
             train_seconds=tuned.seconds,
         ),
         similarity=reuse.how if reuse else None,
+        missing=missing.patterns if missing else (),
+        filled=missing.filled if missing else {},
         seeds={"seed": cell.seed, **({"pretrain_seed": job.seed} if job else {})},
         started=started,
         finished=utc_now(),
@@ -210,6 +221,8 @@ def record_cell(
         files |= {
             f"{name}.parquet": table.to_parquet(index=False) for name, table in reuse.tables.items()
         }
+    if missing:
+        files["missing.parquet"] = missing.table.to_parquet(index=False)
     if settings.keep == "all":
         from safetensors.torch import save
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from medssl_bench.data.cache import Prepared
     from medssl_bench.imports import ImportJob
+    from medssl_bench.method import Tuning
     from medssl_bench.plan import Plan, PlannedCell
     from medssl_bench.stages.evaluate import Evaluation
     from medssl_bench.stages.finetune import FinetuneJob
@@ -404,6 +405,7 @@ class Worker:
         from medssl_bench.record import utc_now
         from medssl_bench.recording import record_cell
         from medssl_bench.stages.finetune import FinetuneJob, build_model, finetune
+        from medssl_bench.stages.missing import evaluate_missing
         from medssl_bench.stages.similarity import measure_similarity
 
         start_peak(self.plan.compute.device)
@@ -425,6 +427,7 @@ class Worker:
             evaluation=settings.evaluate,
             select=settings.select,
             truth=found.truth,
+            tuning=self._tuning(planned),
         )
         tuned = finetune(
             job,
@@ -451,20 +454,54 @@ class Worker:
                 planned.title,
                 self.emit,
             )
+        missing = evaluate_missing(
+            tests,
+            job.task.channels,
+            settings.missing_channels,
+            job.tuning,
+            lambda cases, words: self._evaluate(job, tuned.model, cases, words),
+        )
         claim.check()
         seconds = tuned.seconds + (time.monotonic() - began - trained)
-        return record_cell(self.plan, planned, tuned, result, reuse, started, seconds, self.store)
+        return record_cell(
+            self.plan, planned, tuned, result, reuse, missing, started, seconds, self.store
+        )
+
+    def _tuning(self, planned: PlannedCell) -> Tuning | None:
+        """Build what the cell's method adds to the common fine-tuning."""
+        from medssl_bench.keys import method_config
+        from medssl_bench.registry import methods
+
+        cell, settings = planned.cell, self.plan.settings
+        if not cell.tuning:
+            return None
+        task = self.plan.tasks[cell.task].task
+        rules = self.store.read_pretraining_info(cell.pretraining)["preprocessing"].values()
+        spacings = {rule["spacing"] and tuple(rule["spacing"]) for rule in rules}
+        tuning: Tuning = methods.load(cell.method).tuning(
+            method_config(cell.method, settings.methods.get(cell.method, {})),
+            task.known_contrasts,
+            self.store.read_extras(cell.pretraining),
+            spacings.pop() if len(spacings) == 1 else None,
+            settings.finetune.crop_of(task),
+        )
+        return tuning
 
     def _evaluate(
-        self, job: FinetuneJob, model: torch.nn.Module, tests: Sequence[Prepared]
+        self,
+        job: FinetuneJob,
+        model: torch.nn.Module,
+        tests: Sequence[Prepared],
+        reduced: str = "",
     ) -> Evaluation:
-        """Measure the test cases of a task by what it asks for."""
+        """Measure the test cases of a task by what it asks for; ``reduced`` ones give no files."""
         from medssl_bench.stages.classify import classify
         from medssl_bench.stages.evaluate import evaluate
 
         settings, fabric = self.plan.settings, self.plan.compute.fabric()
+        title = f"{job.title} {reduced}".strip()
         if job.task.classifies:
-            return classify(model, tests, job.truth, job.task, fabric, job.title, self.emit)
+            return classify(model, tests, job.truth, job.task, fabric, title, self.emit)
         return evaluate(
             model,
             tests,
@@ -472,8 +509,8 @@ class Worker:
             job.crop,
             settings.evaluate,
             fabric,
-            job.title,
+            title,
             self.emit,
-            settings.example_slices,
-            settings.keep_predictions,
+            0 if reduced else settings.example_slices,
+            settings.keep_predictions and not reduced,
         )

@@ -4,8 +4,10 @@
 
     store.json
     records/<task>/<slug>/{record.json, cases.parquet, history.parquet, similarity.parquet,
-                           attention.parquet, slices/*.png, predictions/*.nii.gz, SHA256SUMS}
-    pretraining/<key>/{pretraining.json, encoder.safetensors, history.parquet, SHA256SUMS}
+                           attention.parquet, missing.parquet, slices/*.png,
+                           predictions/*.nii.gz, SHA256SUMS}
+    pretraining/<key>/{pretraining.json, encoder.safetensors, extras.safetensors, history.parquet,
+                       pictures/*.png, SHA256SUMS}
     work/                      claims and checkpoints of unfinished work
 """
 
@@ -27,7 +29,6 @@ from medssl_bench.record import (
     SCHEMA_VERSION,
     Cell,
     Record,
-    Reuse,
     folder_name,
     parse_record,
     utc_now,
@@ -47,11 +48,14 @@ READERS = 16
 CASE_COLUMNS = ("case", "target", "status")
 """What every row of a case table must say, beside its metrics."""
 
-TABLES: Mapping[str, Callable[[Reuse | None], bool]] = {
-    "cases": lambda reuse: True,
-    "history": lambda reuse: True,
-    "similarity": lambda reuse: reuse is not None,
-    "attention": lambda reuse: reuse is not None and reuse.attention_crops > 0,
+TABLES: Mapping[str, Callable[[Record], bool]] = {
+    "cases": lambda record: True,
+    "history": lambda record: True,
+    "similarity": lambda record: record.similarity is not None,
+    "attention": lambda record: (
+        record.similarity is not None and record.similarity.attention_crops > 0
+    ),
+    "missing": lambda record: bool(record.missing),
 }
 """The tables of a record, and which records hold them."""
 
@@ -138,10 +142,7 @@ class Store:
         text = record.to_json()
 
         def fill(folder: Path) -> None:
-            for name, content in (extra_files or {}).items():
-                path = folder / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+            _write_files(folder, extra_files)
             cases.to_parquet(folder / "cases.parquet", index=False)
             history.to_parquet(folder / "history.parquet", index=False)
             (folder / "record.json").write_bytes(text)
@@ -242,20 +243,28 @@ class Store:
         info: Mapping[str, Any],
         state: Mapping[str, Tensor],
         history: pd.DataFrame,
+        extras: Mapping[str, Tensor] | None = None,
+        extra_files: Mapping[str, bytes] | None = None,
     ) -> bool:
         """Publish a pretrained encoder; returns False where it is there already.
 
-        ``info`` is JSON-like; ``key`` and ``weights_digest`` are added to it.
+        ``info`` is JSON-like; ``key``, ``weights_digest`` and, where there are ``extras``, which
+        fine-tuning needs beside the encoder, ``extras_digest`` are added to it. ``extra_files``
+        maps relative paths to contents.
         """
         from safetensors.torch import save_file
 
-        weights = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
-        weights = {name: value.contiguous() for name, value in weights.items()}
+        weights, others = _on_cpu(state), _on_cpu(extras or {})
         full = {**info, "key": key, "weights_digest": weights_digest(weights)}
+        if others:
+            full["extras_digest"] = weights_digest(others)
         text = json.dumps(full, indent=1, allow_nan=False) + "\n"
 
         def fill(folder: Path) -> None:
+            _write_files(folder, extra_files)
             save_file(weights, folder / "encoder.safetensors", metadata={"format": "pt"})
+            if others:
+                save_file(others, folder / "extras.safetensors", metadata={"format": "pt"})
             history.to_parquet(folder / "history.parquet", index=False)
             (folder / "pretraining.json").write_text(text)
 
@@ -287,18 +296,18 @@ class Store:
 
     def read_weights(self, key: str, info: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Return the encoder's weights on the CPU; raises DamagedError where they are damaged."""
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.pretraining_folder(key) / "encoder.safetensors"
         expected = (info or self.read_pretraining_info(key))["weights_digest"]
-        try:
-            state: dict[str, Tensor] = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise DamagedError(str(damaged(path.parent, f"{path.name}: {error}"))) from None
-        if weights_digest(state) != expected:
-            raise DamagedError(str(damaged(path.parent, f"{path.name} is not as it was written")))
-        return state
+        return _read_tensors(self.pretraining_folder(key) / "encoder.safetensors", expected)
+
+    def read_extras(self, key: str) -> dict[str, Tensor]:
+        """Return what fine-tuning needs beside the weights; empty where nothing was kept.
+
+        Raises DamagedError where it is damaged.
+        """
+        expected = self.read_pretraining_info(key).get("extras_digest")
+        if expected is None:
+            return {}
+        return _read_tensors(self.pretraining_folder(key) / "extras.safetensors", expected)
 
     def read_pretraining_history(self, key: str) -> pd.DataFrame:
         """Return the points of a pretraining's history."""
@@ -349,7 +358,7 @@ def read_part(folders: Sequence[Path], names: Sequence[str]) -> Part:
             continue
         columns, sound = cell_columns(record), True
         for name in names:
-            if not TABLES[name](record.similarity):
+            if not TABLES[name](record):
                 continue
             try:
                 part.tables[name].add(read_table(folder, f"{name}.parquet"), columns)
@@ -369,6 +378,34 @@ def read_record(folder: Path) -> Record:
     if record.cell.slug != folder.name:
         raise damaged(folder, f"it is the record of {record.cell.slug}")
     return record
+
+
+def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies that lie in memory in order."""
+    copies = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+    return {name: value.contiguous() for name, value in copies.items()}
+
+
+def _read_tensors(path: Path, expected: str) -> dict[str, Tensor]:
+    """Read a file of tensors; raises DamagedError where their digest is not the expected one."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DamagedError(str(damaged(path.parent, f"{path.name}: {error}"))) from None
+    if weights_digest(state) != expected:
+        raise DamagedError(str(damaged(path.parent, f"{path.name} is not as it was written")))
+    return state
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes] | None) -> None:
+    """Write contents by their relative path."""
+    for name, content in (files or {}).items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _check_keys(found: Sequence[tuple[Path, str]]) -> None:

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 Triple = tuple[float, float, float]
 
 
+CONTRASTS = {
+    **{"t1": "T1", "t1n": "T1", "t1c": "T1c", "t1ce": "T1c", "t1gd": "T1c", "t2": "T2"},
+    **{"t2w": "T2", "flair": "FLAIR", "t2f": "FLAIR", "mra": "MRA", "pd": "PD"},
+    **{"dwi": "DWI", "adc": "ADC"},
+}
+"""Name of a channel in lower case -> MR contrast by the name that corpora use."""
+
+
 @dataclass(frozen=True)
 class Case:
     """One subject's aligned volumes: channel -> source, and the label or class where known."""
@@ -108,6 +116,9 @@ class Task(BaseModel):
     summary: str = ""
     modality: str = "CT"
     channels: tuple[str, ...] = ("image",)
+    contrasts: tuple[str, ...] = ()
+    """MR contrast of each channel by the names that corpora use (T1, T1c, T2, FLAIR, MRA, PD, DWI,
+    ADC), where its own name does not say it."""
     classes: dict[int, str]
     """Foreground ids after ``remap``, consecutive from 1, to names (or classes of cases, from 0).
     """
@@ -168,6 +179,17 @@ class Task(BaseModel):
         if self.remap or self.regions or "all" in self.classes.values():
             raise ValueError("a classification task has no remap, no regions and no class 'all'")
         return self
+
+    @model_validator(mode="after")
+    def _contrasts_of_channels(self) -> Task:
+        if self.contrasts and len(self.contrasts) != len(self.channels):
+            raise ValueError("contrasts: one for each channel, in their order")
+        return self
+
+    @property
+    def known_contrasts(self) -> tuple[str, ...]:
+        """MR contrast of each channel, by the names that corpora use; empty where unknown."""
+        return self.contrasts or tuple(CONTRASTS.get(name.lower(), "") for name in self.channels)
 
     @property
     def classifies(self) -> bool:

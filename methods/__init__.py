@@ -147,7 +147,7 @@ METHODS: dict[str, Entry] = {
         {
             "family": "multi",
             "reference": "Rui et al., BrainMVP, CVPR 2025 (arXiv:2410.10604)",
-            "version": 1,
+            "version": 2,
             "views": 1,
             "requires": _requires(min_modalities=2, min_batch=2),
         },

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,11 @@ from medssl_bench.method import Batch, Losses, Method, Requires
 from medssl_bench.methods.parts.contrast import paired_info_nce
 from medssl_bench.methods.parts.decoder import TransposedDecoder, voxel_error
 from medssl_bench.methods.parts.masking import BlockMasking
+from medssl_bench.methods.parts.template_tuning import (
+    TemplateTuning,
+    TemplateTuningConfig,
+    build_tuning,
+)
 from medssl_bench.methods.parts.templates import Templates
 
 if TYPE_CHECKING:
@@ -45,7 +50,7 @@ class BrainMVP(Method):
 
     family = "multi"
     reference = "Rui et al., BrainMVP, CVPR 2025 (arXiv:2410.10604)"
-    version = 1
+    version = 2
     requires = Requires(min_modalities=2, min_batch=2)
 
     @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class BrainMVP(Method):
         """Modalities that have a template; a case has two of them or more."""
         template: tuple[int, int, int] = (240, 240, 155)
         """Size of a template in voxels (R, A, S); its middle is that of every volume."""
+        tuning: TemplateTuningConfig = field(default_factory=TemplateTuningConfig)
+        """How templates are used in fine-tuning; pretraining does not depend on it."""
 
     config: Config
 
@@ -160,3 +167,29 @@ class BrainMVP(Method):
     def watch(self) -> dict[str, float]:
         """Return the last step's mean cosines, once there is a contrast."""
         return {name: value.item() for name, value in self._seen.items()}
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Return the axial slice through the middle of each template that is not flat."""
+        found = self.templates.learned()
+        return {name: volume[:, :, volume.shape[2] // 2] for name, volume in found.items()}
+
+    def extras(self) -> dict[str, Tensor]:
+        """Return the templates that are not flat, ``(X, Y, Z)`` float16 in [0, 1]."""
+        return {name: volume.half() for name, volume in self.templates.learned().items()}
+
+    @classmethod
+    def tuning_words(cls, config: Mapping[str, Any], contrasts: Sequence[str]) -> str:
+        """Say whether templates take the place of channels in fine-tuning, and how."""
+        return TemplateTuningConfig(**config["tuning"]).words(contrasts, config["modalities"])
+
+    @classmethod
+    def tuning(
+        cls,
+        config: Mapping[str, Any],
+        contrasts: Sequence[str],
+        extras: Mapping[str, Tensor],
+        spacing: tuple[float, float, float] | None,
+        crop: tuple[int, int, int],
+    ) -> TemplateTuning:
+        """Put the templates to use (see :class:`TemplateTuning`)."""
+        return build_tuning(config["tuning"], contrasts, extras, spacing, crop)

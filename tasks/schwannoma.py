@@ -49,6 +49,7 @@ def _task(name: str, contrast: str, other: str, words: str) -> Release:
         name=name,
         summary=f"Vestibular schwannoma on {words}; test = subjects from 202 on",
         modality="MR",
+        contrasts=("T1c" if contrast == "t1" else "T2",),
         kind="tumour",
         classes={1: "tumour"},
         trees=(

@@ -30,14 +30,19 @@ def test_a_record_of_this_schema_reads_and_writes_unchanged() -> None:
     assert parse_record(text, EXAMPLE).to_json() == text
 
 
-def test_the_key_is_the_digest_of_the_eight_fields() -> None:
+def test_the_key_is_the_digest_of_the_fields_and_of_tuning_where_there_is_some() -> None:
     fields = example()["cell"]
+    assert fields.pop("tuning") == ""
     assert set(fields) == {
         "method", "pretraining", "backbone", "task", "shots", "draw", "seed", "protocol",
     }  # fmt: skip
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     assert Cell(**fields).key == hashlib.sha256(text.encode()).hexdigest()
     assert Cell(**dict(reversed(fields.items()))).key == Cell(**fields).key
+    assert Cell(**fields, tuning="").key == Cell(**fields).key
+    text = json.dumps({**fields, "tuning": "templates"}, sort_keys=True, separators=(",", ":"))
+    tuned = Cell(**fields, tuning="templates")
+    assert tuned.key == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("field", list(Cell.model_fields))

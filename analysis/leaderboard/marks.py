@@ -64,7 +64,7 @@ def method_marks(methods: Iterable[str], order: Sequence[str], baseline: str) ->
 
 TELLING = (
     *("backbone", "corpus", "corpus_size", "pretrain_crop", "profile", "pretrain_seed"),
-    *("protocol", "pretraining"),
+    *("tuning", "protocol", "pretraining"),
 )
 """What may tell rows of one method apart, plain words first."""
 

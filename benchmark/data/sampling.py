@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from medssl_bench.data.crops import nearby_start, random_start, sample_start
 from medssl_bench.digest import seed_from
+from medssl_bench.method import Place
 
 if TYPE_CHECKING:
     from medssl_bench.data.cache import Prepared
@@ -144,6 +145,17 @@ class GroupedCrops(UnlabelledCrops):
         return {name: [sample[name] for sample in samples] for name in samples[0]}
 
 
+class LabelledBatch(NamedTuple):
+    """Crops of labelled cases, and what is known of them."""
+
+    images: Tensor
+    """``(B, C, D, H, W)`` float32."""
+    truth: Tensor
+    """Labels ``(B, 1, D, H, W)`` or class ids ``(B,)``, int64."""
+    places: tuple[Place, ...]
+    """Where each crop lies."""
+
+
 class LabelledCrops:
     """Labelled crops of a few cases that live on the device whole."""
 
@@ -165,9 +177,9 @@ class LabelledCrops:
         self._images = [torch.from_numpy(np.asarray(c.image())).to(device) for c in cases]
         self._labels = [torch.from_numpy(np.asarray(c.label())).to(device) for c in cases]
 
-    def batch(self, step: int, batch: int, crops_per_case: int) -> tuple[Tensor, Tensor]:
-        """Images ``(B, C, D, H, W)`` float32 and labels ``(B, 1, D, H, W)`` int64 of a step."""
-        images, labels = [], []
+    def batch(self, step: int, batch: int, crops_per_case: int) -> LabelledBatch:
+        """Return the crops of a step with their labels."""
+        images, labels, places = [], [], []
         for slot in range(step * batch, (step + 1) * batch):
             index = case_of(self.seed, slot, len(self.cases))
             for crop in range(crops_per_case):
@@ -177,7 +189,8 @@ class LabelledCrops:
                 )
                 images.append(_cut(self._images[index], start, self.size))
                 labels.append(_cut(self._labels[index][None], start, self.size))
-        return torch.stack(images).float(), torch.stack(labels).long()
+                places.append(_place(self.cases[index], start))
+        return LabelledBatch(torch.stack(images).float(), torch.stack(labels).long(), tuple(places))
 
 
 class ClassifiedCrops:
@@ -203,7 +216,7 @@ class ClassifiedCrops:
                 case once in an epoch.
             device: Where the images live.
         """
-        self.size, self.seed = size, seed
+        self.cases, self.size, self.seed = cases, size, seed
         self._classes = [classes[case.id] for case in cases]
         self._images = [torch.from_numpy(np.asarray(c.image())).to(device) for c in cases]
         self._groups = [[*range(len(cases))]]
@@ -213,9 +226,9 @@ class ClassifiedCrops:
                 for chosen in sorted({*self._classes})
             ]
 
-    def batch(self, step: int, batch: int, crops_per_case: int) -> tuple[Tensor, Tensor]:
-        """Images ``(B, C, D, H, W)`` float32 and class ids ``(B,)`` int64 of a step."""
-        images, classes = [], []
+    def batch(self, step: int, batch: int, crops_per_case: int) -> LabelledBatch:
+        """Return the crops of a step with their class ids."""
+        images, classes, places = [], [], []
         for slot in range(step * batch, (step + 1) * batch):
             index = self.case_of(slot)
             for crop in range(crops_per_case):
@@ -224,8 +237,9 @@ class ClassifiedCrops:
                 start = random_start(tuple(image.shape[1:]), self.size, rng)
                 images.append(_cut(image, start, self.size))
                 classes.append(self._classes[index])
-        device = self._images[0].device
-        return torch.stack(images).float(), torch.tensor(classes, device=device)
+                places.append(_place(self.cases[index], start))
+        truth = torch.tensor(classes, device=self._images[0].device)
+        return LabelledBatch(torch.stack(images).float(), truth, tuple(places))
 
     def case_of(self, slot: int) -> int:
         """Index of the case in a global slot."""
@@ -233,6 +247,11 @@ class ClassifiedCrops:
         group = self._groups[case_of(self.seed, slot, groups)]
         # Slot k is the (k // groups)-th that this group has, for each epoch has all groups once.
         return group[case_of(self.seed, slot // groups, len(group))]
+
+
+def _place(case: Prepared, start: Size) -> Place:
+    x, y, z = map(int, start)
+    return Place((x, y, z), case.shape, case.spacing)
 
 
 def _cut(array: Tensor, start: Sequence[int], size: Size) -> Tensor:

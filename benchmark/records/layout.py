@@ -14,7 +14,10 @@ CURVES = "curves"
 """Loss curves of pretrainings, ``curves/<key>.parquet``; their weights are in no bundle."""
 SUBMISSIONS = "submissions"
 """Manifests of what was merged into a results folder."""
-TABLES = ("cases.parquet", "history.parquet", "similarity.parquet", "attention.parquet")
+TABLES = (
+    *("cases.parquet", "history.parquet", "similarity.parquet", "attention.parquet"),
+    "missing.parquet",
+)
 PICTURES = "slices/"
 OPTIONAL = (PICTURES, "weights.safetensors")
 """What a record's checksums may name without its being there."""

@@ -32,7 +32,11 @@ def targets_of(record: Record) -> tuple[str, ...]:
 
 
 TEXTS = ("case", "target", "status")
-OTHERS = {"history.parquet": ("step",), "similarity.parquet": ("layer_a", "layer_b", "cka")}
+OTHERS = {
+    "history.parquet": ("step",),
+    "similarity.parquet": ("layer_a", "layer_b", "cka"),
+    "missing.parquet": ("without", "case", "target", "status"),
+}
 
 
 def column_faults(tables: Mapping[str, pa.Table]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from medssl_bench.networks import build_classifier, build_encoder, build_segment
 from medssl_bench.networks.channels import load_pretrained
 from medssl_bench.progress import Emit, Event
 from medssl_bench.stages.classify import mean_log_loss
+from medssl_bench.stages.copies import Copies
 from medssl_bench.stages.evaluate import mean_working_dice
 from medssl_bench.stages.loss import output_channels, supervised_loss
 from medssl_bench.task import Task
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from medssl_bench.data.cache import Prepared
+    from medssl_bench.method import Tuning
+    from medssl_bench.networks.encoder import Encoder
 
 WORTH_SAVING = 60.0
 """Seconds of training that are saved before the test cases are evaluated."""
@@ -63,6 +66,8 @@ class FinetuneJob:
     select: str
     truth: Mapping[str, int] = field(default_factory=dict)
     """Class of each case, in a classification task."""
+    tuning: Tuning | None = None
+    """What the method adds to this fine-tuning."""
 
     @property
     def crop(self) -> tuple[int, int, int]:
@@ -143,6 +148,7 @@ def finetune(
     rate = LearningRate(optimizer, steps, settings.warmup_fraction, settings.min_lr)
     loss_of = supervised_loss(job.task.kind, len(job.task.classes))
     crops = _crops(job, train, _home(train, job.task, fabric.device))
+    copies = job.tuning and Copies(job.tuning, cast("Encoder", encoder))
 
     start, seconds, resumed = 0, 0.0, 0
     history, best = History(steps), _Best(settings.patience)
@@ -161,12 +167,19 @@ def finetune(
             break
         model.train()
         seed_step(seed_from(job.seed, "step", step))
-        images, labels = crops.batch(step, settings.batch, settings.crops_per_case)
+        images, truth, places = crops.batch(step, settings.batch, settings.crops_per_case)
+        count = 1
+        if copies:
+            images, count = copies.joined(images, places, keyed_rng(job.seed, "copies", step))
         rng = keyed_rng(job.seed, "augment", step)
-        images, labels = augment(images, labels, settings.augmentation, rng)
-        images = images.to(fabric.device).contiguous(memory_format=torch.channels_last_3d)
+        images, truth = augment(images, truth, settings.augmentation, rng)
+        images, truth = images.to(fabric.device), truth.to(fabric.device)
         rate.set(step)
-        loss = loss_of(model(images), labels.to(fabric.device))
+        if copies:
+            loss = copies.loss(model, loss_of, images, count, truth)
+        else:
+            images = images.contiguous(memory_format=torch.channels_last_3d)
+            loss = loss_of(model(images), truth)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
         norm = gradient_norm(network.parameters(), settings.clip_gradient)

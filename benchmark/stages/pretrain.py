@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from medssl_bench.data.sampling import GroupedCrops, StepSlots, UnlabelledCrops
 from medssl_bench.devices import joint_mean, run_on_devices
 from medssl_bench.digest import seed_from
 from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.gallery import Gallery
 from medssl_bench.history import History
 from medssl_bench.method import Batch, Losses, Method, Place, Progress
 from medssl_bench.networks import build_encoder
@@ -99,6 +100,10 @@ class Outcome:
     peak_bytes: int | None
     """Most memory held by the first process; None: not measured."""
     compiled: bool = False
+    extras: dict[str, Tensor] = field(default_factory=dict)
+    """What fine-tuning needs beside the encoder."""
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    """What was learned, over training: relative path -> PNG."""
 
 
 def build_method(job: PretrainJob) -> Method:
@@ -195,6 +200,7 @@ class _Training:
                 f"{supplies.work}: one process sees the checkpoint of step {self.start}, the first"
                 f" one of step {first}; is the folder on a file system that all nodes share?"
             )
+        self.gallery = Gallery(settings.steps, saved["gallery"] if saved else None)
         history = saved and saved["history"]
         self.history = History(settings.steps, history, joint_mean(fabric))
         self.began = self.saved_at = time.monotonic()
@@ -287,6 +293,8 @@ class _Training:
         figures = {**rate, **self.method.watch(), **self.watch.figures()}
         if self.probe is not None and self._probes(done):
             figures |= self.probe.score(self.method.encoder)
+        if self.gallery.due(done, self.history.every):
+            self.gallery.take(done, self.method.pictures())
         self.history.note(**figures)
         now = time.monotonic()
         speed = (done - self.start) * settings.batch / (now - self.began)
@@ -357,6 +365,7 @@ class _Training:
                 "peak": self.peak,
                 "devices": self.fabric.world_size,
                 "watch": self.watch.state(),
+                "gallery": self.gallery.state(),
                 "history": history,
             },
         )
@@ -374,4 +383,6 @@ class _Training:
             negatives=self.method.negatives(settings.batch),
             peak_bytes=max(self.peak, peak_bytes(self.fabric.device.type) or 0) or None,
             compiled=self.compiled,
+            extras={n: value.detach().cpu().clone() for n, value in self.method.extras().items()},
+            pictures=self.gallery.files(),
         )

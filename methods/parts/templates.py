@@ -41,20 +41,39 @@ class Templates(nn.Module):
         low, high = template.detach().amin(), template.detach().amax()
         span = high - low
         scaled = (template - low) / torch.where(span > 0, span, torch.ones_like(span))
-        starts = [
-            at + (whole - side) // 2
-            for at, whole, side in zip(place.start, template.shape, place.shape, strict=True)
-        ]
-        inner = [
-            slice(min(max(at, 0), whole), max(min(at + extent, whole), 0))
-            for at, extent, whole in zip(starts, size, template.shape, strict=True)
-        ]
-        inside = scaled[inner[0], inner[1], inner[2]]
-        if tuple(inside.shape) == tuple(size):
-            return inside
-        before = [max(-at, 0) if n else 0 for at, n in zip(starts, inside.shape, strict=True)]
-        margins = [
-            (low_, extent - low_ - n)
-            for low_, n, extent in zip(before, inside.shape, size, strict=True)
-        ]
-        return nn.functional.pad(inside, [side for pair in reversed(margins) for side in pair])
+        return cut(scaled, offsets(place, template.shape), size)
+
+    @torch.no_grad()
+    def learned(self) -> dict[str, Tensor]:
+        """Return the templates ``(X, Y, Z)`` that are not flat, scaled to [0, 1], by modality."""
+        found = {}
+        for modality, template in zip(self.modalities, self.volumes[:, 0], strict=True):
+            low, high = template.amin(), template.amax()
+            if high > low:
+                found[modality] = (template - low) / (high - low)
+        return found
+
+
+def offsets(place: Place, whole: Sequence[int]) -> Size:
+    """Return the voxel of a template of size ``whole`` at which a crop starts."""
+    x, y, z = (
+        at + (length - side) // 2
+        for at, length, side in zip(place.start, whole, place.shape, strict=True)
+    )
+    return x, y, z
+
+
+def cut(volume: Tensor, starts: Size, size: Size) -> Tensor:
+    """Return ``size`` voxels of ``(X, Y, Z)`` from ``starts`` on, zero outside of it."""
+    inner = [
+        slice(min(max(at, 0), whole), max(min(at + extent, whole), 0))
+        for at, extent, whole in zip(starts, size, volume.shape, strict=True)
+    ]
+    inside = volume[inner[0], inner[1], inner[2]]
+    if tuple(inside.shape) == tuple(size):
+        return inside
+    before = [max(-at, 0) if n else 0 for at, n in zip(starts, inside.shape, strict=True)]
+    margins = [
+        (low, extent - low - n) for low, n, extent in zip(before, inside.shape, size, strict=True)
+    ]
+    return nn.functional.pad(inside, [side for pair in reversed(margins) for side in pair])

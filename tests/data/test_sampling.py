@@ -68,6 +68,7 @@ class Held:
 
     def __init__(self, number: int) -> None:
         self.id = f"case_{number}"
+        self.shape, self.spacing = (8, 6, 5), (1.0, 1.0, 1.0)
         self._image = np.full((1, 8, 6, 5), number, np.float16)
 
     def image(self) -> np.ndarray:
@@ -80,8 +81,8 @@ def met(balanced: bool, steps: int) -> tuple[list[int], list[int]]:
     classes = {case.id: int(number == 7) for number, case in enumerate(cases)}
     crops = ClassifiedCrops(cases, classes, (4, 4, 4), 3, balanced, torch.device("cpu"))
     batches = [crops.batch(step, 2, 1) for step in range(steps)]
-    seen = torch.cat([images.amax((1, 2, 3, 4)) for images, _ in batches]).int().tolist()
-    return seen, torch.cat([labels for _, labels in batches]).tolist()
+    seen = torch.cat([images.amax((1, 2, 3, 4)) for images, *_ in batches]).int().tolist()
+    return seen, torch.cat([labels for _, labels, _ in batches]).tolist()
 
 
 def test_each_case_comes_once_in_an_epoch_with_its_class() -> None:

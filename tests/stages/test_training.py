@@ -119,7 +119,7 @@ class Volume:
     """Labelled case in memory; every voxel's image value tells its place."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.id, self.shape = "volume", shape
+        self.id, self.shape, self.spacing = "volume", shape, (1.0, 1.0, 1.0)
         self._label = np.zeros(shape, np.uint8)
         self._label[2:5, 3:6, 1:3] = 1
         self.foreground = {1: np.argwhere(self._label == 1)}
@@ -133,8 +133,8 @@ class Volume:
 
 def test_crops_repeat_by_step_and_image_and_label_stay_together() -> None:
     crops = LabelledCrops([Volume((12, 11, 10))], (8, 8, 8), 0, 0.5, torch.device("cpu"))
-    images, labels = crops.batch(4, 2, 2)
-    again, _ = crops.batch(4, 2, 2)
+    images, labels, _ = crops.batch(4, 2, 2)
+    again, *_ = crops.batch(4, 2, 2)
     assert images.shape == (4, 1, 8, 8, 8) and labels.shape == (4, 1, 8, 8, 8)
     assert torch.equal(images, again)
     marked = set((np.flatnonzero(Volume((12, 11, 10)).label()) / 2048).astype(np.float16).tolist())
@@ -145,7 +145,7 @@ def test_crops_repeat_by_step_and_image_and_label_stay_together() -> None:
 
 def test_a_volume_smaller_than_the_crop_is_padded_with_zeros() -> None:
     crops = LabelledCrops([Volume((6, 7, 4))], (8, 8, 8), 0, 1.0, torch.device("cpu"))
-    images, labels = crops.batch(0, 1, 1)
+    images, labels, _ = crops.batch(0, 1, 1)
     assert images.shape == (1, 1, 8, 8, 8)
     assert int(labels.sum()) == 3 * 3 * 2
 
