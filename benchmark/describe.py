@@ -41,7 +41,7 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
             f"  {task} {shots}: {steps} steps of {settings.finetune.batch} cases"
             f" x {settings.finetune.crops_per_case} crops = {epochs:.0f} epochs"
         )
-    lines += _first_layers(plan)
+    lines += [*_first_layers(plan), *_tunings(plan)]
     for method, steps in {c.cell.method: c.steps for c in plan.cells if c.own_training}.items():
         lines.append(
             f"  {method}: {steps} steps of its own training, a protocol of its own (no gain over"
@@ -204,6 +204,22 @@ def _first_layers(plan: Plan) -> list[str]:
     what = {"repeat": "is repeated over", "fresh": "starts anew for"}
     rule = what[plan.settings.finetune.channels]
     return [f"  the first layer of pretrained encoders {rule} the channels of {', '.join(several)}"]
+
+
+def _tunings(plan: Plan) -> list[str]:
+    """Say what methods add to the common fine-tuning, and where nothing comes of it."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for planned in plan.cells:
+        cell = planned.cell
+        tasks = found.setdefault((cell.method, cell.tuning), [])
+        if cell.task not in tasks:
+            tasks.append(cell.task)
+    tuning = {method for method, words in found if words}
+    return [
+        f"  {method}: {words or 'adds nothing'} in fine-tuning on {', '.join(tasks)}"
+        for (method, words), tasks in found.items()
+        if method in tuning
+    ]
 
 
 def _pretrain_epochs(plan: Plan) -> float:

@@ -86,17 +86,25 @@ def _section(name: str, kind: type[Method]) -> str:
         markdown(inspect.getdoc(kind) or ""),
         "",
     ]
-    fields = dataclasses.fields(kind.Config)
-    if not fields:
+    rows = setting_rows(kind.Config)
+    if not rows:
         return "\n".join(lines)
-    docs = field_docs(kind.Config)
-    hints = typing.get_type_hints(kind.Config)
-    rows = [
-        [f"`{field.name}`", _default(field.default, hints[field.name]), docs.get(field.name, "")]
-        for field in fields
-    ]
     title = inspect.getdoc(kind.Config) or ""
     return "\n".join([*lines, markdown(title), "", _table(["Setting", "Default", "Meaning"], rows)])
+
+
+def setting_rows(config: type, prefix: str = "") -> list[list[str]]:
+    """Return name, default and meaning of every setting; parts of a group as ``group.part``."""
+    docs, hints = field_docs(config), typing.get_type_hints(config)
+    rows: list[list[str]] = []
+    for field in dataclasses.fields(config):
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            rows += setting_rows(typing.cast(type, hint), f"{prefix}{field.name}.")
+        else:
+            default = _default(field.default, hint)
+            rows.append([f"`{prefix}{field.name}`", default, docs.get(field.name, "")])
+    return rows
 
 
 def _needs(kind: type[Method]) -> str:

@@ -155,13 +155,24 @@ def test_a_generated_page_is_what_its_script_writes(name, tmp_path):
     assert written == (ROOT / "docs" / f"{name}.md").read_text("utf-8"), f"run docs/{name}.py"
 
 
+def names_of(config: type, prefix: str = "") -> list[str]:
+    """Names of settings, those within a group included."""
+    names = []
+    for field in dataclasses.fields(config):
+        group = getattr(config(), field.name)
+        within = dataclasses.is_dataclass(group)
+        path = f"{prefix}{field.name}"
+        names += names_of(type(group), f"{path}.") if within else [path]
+    return names
+
+
 def test_the_page_of_methods_has_every_setting_and_plain_markdown():
     page = (ROOT / "docs" / "methods.md").read_text("utf-8")
     sections = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", page, re.S | re.M))
     for name, entry in METHODS.items():
         kind = entry.load()
-        rows = re.findall(r"^\| `(\w+)` \|", sections[name], re.M)
-        assert rows == [field.name for field in dataclasses.fields(kind.Config)]
+        rows = re.findall(r"^\| `([\w.]+)` \|", sections[name], re.M)
+        assert rows == names_of(kind.Config)
         assert kind.reference in sections[name]
         formulas = len(re.findall(r"\.\. math::", kind.__doc__))
         assert sections[name].count("```math\n") == formulas

@@ -99,7 +99,9 @@ def test_other_voxels_are_reached_by_linear_interpolation_middle_on_middle() -> 
     found = tuning().stand_in(3, place, CROP)
     assert found is not None
     own = np.indices(CROP).reshape(3, -1) + np.array(place.start)[:, None]
-    millimetres = (own - (np.array(place.shape)[:, None] - 1) / 2) * np.array(place.spacing)[:, None]
+    millimetres = (own - (np.array(place.shape)[:, None] - 1) / 2) * np.array(place.spacing)[
+        :, None
+    ]
     at = millimetres / 2.0 + (np.array(SHAPE)[:, None] - 1) / 2
     padded = np.pad(TEMPLATES["FLAIR"].double().numpy(), 1)  # SciPy cuts off at the outermost voxel
     wanted = map_coordinates(padded, at + 1, order=1, mode="constant").reshape(CROP)
