@@ -247,8 +247,6 @@ class Record(Part):
     missing: tuple[str, ...] = ()
     """Channels that the network was tested without, joined by ``+``: the rows of
     ``missing.parquet``."""
-    filled: dict[str, Literal["template", "zero"]] = Field(default_factory=dict)
-    """What stood in the place of each missing channel."""
     seeds: dict[str, int]
     started: Moment
     finished: Moment

@@ -209,7 +209,6 @@ def record_cell(
         ),
         similarity=reuse.how if reuse else None,
         missing=missing.patterns if missing else (),
-        filled=missing.filled if missing else {},
         seeds={"seed": cell.seed, **({"pretrain_seed": job.seed} if job else {})},
         started=started,
         finished=utc_now(),

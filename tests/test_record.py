@@ -88,7 +88,7 @@ def test_an_unknown_field_is_refused(part: str) -> None:
     assert "hostname" in refused(data)
 
 
-WITH_DEFAULT = {"schema_version", "resumed", "pretrained", "similarity", "missing", "filled"}
+WITH_DEFAULT = {"schema_version", "resumed", "pretrained", "similarity", "missing"}
 
 
 @pytest.mark.parametrize("field", sorted(set(example()) - WITH_DEFAULT))

@@ -18,7 +18,10 @@ from medssl_bench.analysis.leaderboard.standings import Definition, Key, Standin
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.studies.outcome import Evidence
 
-PER_TASK = ("gaps", "groups", "convergence", "cka", "attention", "corpus-size", "capacity")
+PER_TASK = (
+    *("gaps", "groups", "convergence", "cka", "attention", "corpus-size", "capacity"),
+    "missing-channels",
+)
 """Analyses that the page shows for each task."""
 
 
@@ -122,6 +125,7 @@ def of_task(results: Results, task: str) -> Results:
         histories=rows(results.histories),
         similarity=rows(results.similarity),
         attention=rows(results.attention),
+        missing=rows(results.missing),
         slices=[one for one in results.slices if one.key in keys],
         conflicts=[],
     )

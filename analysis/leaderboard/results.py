@@ -56,6 +56,8 @@ class Results:
     """CKA before against after fine-tuning: one row per cell and pair of layers."""
     attention: pd.DataFrame = field(default_factory=pd.DataFrame)
     """Where heads look: one row per cell, encoder (before, after), layer and head."""
+    missing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """The same networks without some channels: rows as in ``cases``, with ``without``."""
     pretraining_hours: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each pretraining, by its key."""
     slices: Sequence[Slice] = ()
@@ -142,6 +144,7 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         pretraining=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(),
         similarity=tables["similarity"],
         attention=tables["attention"],
+        missing=tables["missing"],
         pretraining_hours={
             key: float(info["cost"]["wall_hours"]) for key, info in known.items() if "cost" in info
         },

@@ -46,6 +46,10 @@ ANALYSES: dict[str, Entry] = {
         f"{HERE}.reuse:analyse", "Which layers fine-tuning keeps, and as alike by shots (Fig. 8)"
     ),
     "attention": Entry(f"{HERE}.gaze:analyse", "How far and how widely attention heads look"),
+    "missing-channels": Entry(
+        f"{HERE}.missing_channels:analyse",
+        "What does a missing channel cost? Several-channel tasks",
+    ),
     "reported": Entry(
         f"{HERE}.reported:analyse",
         "Papers' statements recomputed from their printed tables",

@@ -80,6 +80,7 @@ def _joined(first: Results, second: Results) -> Results:
         pretraining=rows(first.pretraining, curves),
         similarity=rows(first.similarity, second.similarity),
         attention=rows(first.attention, second.attention),
+        missing=rows(first.missing, second.missing),
         pretraining_hours={**second.pretraining_hours, **first.pretraining_hours},
         slices=[*first.slices, *(one for one in second.slices if one.key in new)],
         viewers={**second.viewers, **first.viewers},

@@ -35,7 +35,7 @@ TEXTS = ("case", "target", "status")
 OTHERS = {
     "history.parquet": ("step",),
     "similarity.parquet": ("layer_a", "layer_b", "cka"),
-    "missing.parquet": ("without", "case", "target", "status"),
+    "missing.parquet": ("without", "filled", "case", "target", "status"),
 }
 
 

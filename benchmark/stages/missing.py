@@ -28,10 +28,9 @@ class Missing:
     """What a cell's record gets of it."""
 
     table: pd.DataFrame
-    """The rows of the case table, with a column ``without``: the channels, joined by ``+``."""
+    """The rows of the case table, with ``without``, the channels joined by ``+``, and ``filled``,
+    what stood in their place: ``template``, ``zero``, or one for each, joined alike."""
     patterns: tuple[str, ...]
-    filled: dict[str, Literal["template", "zero"]]
-    """Channel -> what stood in its place."""
 
 
 def patterns(channels: Sequence[str], which: Which) -> list[tuple[str, ...]]:
@@ -57,6 +56,16 @@ class Reduced(Prepared):
         return cls(
             case.folder, case.id, case.patient, case.meta, case.rebuild, tuple(without), tuning
         )
+
+    @property
+    def filled(self) -> str:
+        """What stands in the place of the channels."""
+        place = Place((0, 0, 0), self.shape, self.spacing)
+        words = []
+        for name in self.without:
+            found = _stand_in(self.tuning, self.channels.index(name), place, (1, 1, 1))
+            words.append("zero" if found is None else "template")
+        return words[0] if len({*words}) == 1 else "+".join(words)
 
     def image(self) -> NDArray[np.float16]:
         """Return the image ``(C, X, Y, Z)`` in [0, 1]."""
@@ -97,19 +106,12 @@ def evaluate_missing(
     ``measure(cases, words)`` evaluates them as the whole cases were; ``words`` say what is missing.
     """
     tables: list[pd.DataFrame] = []
-    named: list[str] = []
     for without in patterns(channels, which):
         name = "+".join(without)
         cases = [Reduced.of(case, without, tuning) for case in tests]
         table = measure(cases, f"without {name}").cases
-        tables.append(table.assign(without=name))
-        named.append(name)
+        tables.append(table.assign(without=name, filled=cases[0].filled))
     if not tables:
         return None
-    filled = {name: _filling(tests[0], channels.index(name), tuning) for name in channels}
-    return Missing(pd.concat(tables, ignore_index=True), tuple(named), filled)
-
-
-def _filling(case: Prepared, channel: int, tuning: Tuning | None) -> Literal["template", "zero"]:
-    place = Place((0, 0, 0), case.shape, case.spacing)
-    return "zero" if _stand_in(tuning, channel, place, (1, 1, 1)) is None else "template"
+    named = tuple(str(table["without"].iloc[0]) for table in tables)
+    return Missing(pd.concat(tables, ignore_index=True), named)

@@ -1,0 +1,193 @@
+"""What a missing channel costs: the same networks, tested without some of a task's channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from medssl_bench.analysis import classification
+from medssl_bench.analysis.statistics.crossed import paired_interval
+from medssl_bench.analysis.statistics.panel import HIGHER_IS_BETTER, Panel, panels
+from medssl_bench.analysis.studies.drawing import METRIC_NAMES, marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.outcome import (
+    Evidence,
+    Outcome,
+    Section,
+    digits_of,
+    panel_notes,
+)
+from medssl_bench.analysis.tables import IDENTITY, as_words
+
+CLAIM = (
+    "Every network again without some of the channels it was trained on; in their place stands the"
+    " method's template of the contrast where `filled` says so, else 0, the value of the"
+    " background. `change` is without minus with all channels, on the same draws, seeds and cases,"
+    " with its interval over draws and cases (of one draw: over cases alone)."
+)
+SHOWN = {
+    "method": "{method}",
+    "without": "{without}",
+    "filled": "{filled}",
+    "value": "{value}",
+    "change": "{change} [{low}, {high}]",
+}
+LACKING = (
+    "no record tells of missing channels: run with `--set missing_channels=each` (tasks of several"
+    " channels; cells recorded without it are not run again)"
+)
+
+
+def analyse(evidence: Evidence) -> Outcome:
+    """Compare every set of missing channels with none missing, by task and shots."""
+    missing = evidence.records.missing
+    sections, drawn = [], []
+    if not missing.empty:
+        tested = evidence.records.cases[evidence.records.cases["key"].isin(missing["key"])]
+        sections += [
+            *_segmented(evidence, missing, tested),
+            *_classified(evidence, missing, tested),
+        ]
+        drawn = [section for section in sections if len(section.table)]
+    if not sections:
+        nothing = Section("missing channels", pd.DataFrame(), reason=LACKING)
+        return Outcome("missing-channels", CLAIM, [nothing])
+    if not (drawn and evidence.wants_figures):
+        return Outcome("missing-channels", CLAIM, sections)
+    with style():
+        figure, axes = sheet(len(drawn), 7.0, 3.0)
+        for one, section in zip(axes, drawn, strict=True):
+            _draw(one, section, evidence.options.metric)
+    return Outcome("missing-channels", CLAIM, sections, {"missing-channels": figure})
+
+
+def _segmented(
+    evidence: Evidence, missing: pd.DataFrame, tested: pd.DataFrame
+) -> Iterator[Section]:
+    options = evidence.options
+    rows = missing[~classification.is_classified(missing)]
+    if rows.empty or (options.task and options.task not in set(rows["task"])):
+        return
+
+    def found(cases: pd.DataFrame) -> dict[str, Panel]:
+        columns = [name for name in cases if not cases[name].isna().all() or name in IDENTITY]
+        asked = panels(
+            cases[columns], options.metric, task=options.task, shots=options.shots
+        )  # fmt: skip
+        return {panel.title: panel for panel in asked}
+
+    whole = found(tested[~classification.is_classified(tested)])
+    reduced = {
+        str(without): found(part.drop(columns="without"))
+        for without, part in rows.groupby("without", sort=False)
+    }
+    level = 1 - options.alpha
+    for title, panel in whole.items():
+        table: list[dict[str, object]] = []
+        for without, parts in reduced.items():
+            other = parts.get(title)
+            if other is not None and _same_runs(panel, other):
+                table += _changes(panel, other, without, _filling(rows, without, panel), level)
+        yield Section(
+            title, pd.DataFrame(table), SHOWN, panel_notes(panel), digits_of(options.metric)
+        )
+
+
+def _same_runs(one: Panel, other: Panel) -> bool:
+    return (one.methods, one.draws, one.cases, one.values.shape) == (
+        other.methods, other.draws, other.cases, other.values.shape,
+    )  # fmt: skip
+
+
+def _changes(
+    panel: Panel, other: Panel, without: str, filled: Mapping[str, str], level: float
+) -> Iterator[dict[str, object]]:
+    """Yield a row for each method, the difference taken case by case and draw by draw."""
+    for place, label in enumerate(panel.methods):
+        change = paired_interval(other.crossed[place] - panel.crossed[place], level=level)
+        yield {
+            "method": label,
+            "name": panel.identities[place]["method"],
+            "without": without,
+            "filled": filled.get(label, "zero"),
+            "value": float(other.means[place]),
+            "whole": float(panel.means[place]),
+            "change": change.mean,
+            "low": change.low,
+            "high": change.high,
+        }
+
+
+def _filling(rows: pd.DataFrame, without: str, panel: Panel) -> dict[str, str]:
+    """Return what stood in the place of these channels, by the label of the method."""
+    words = as_words(rows[rows["without"] == without], IDENTITY)
+    found = {}
+    for label, identity in zip(panel.methods, panel.identities, strict=True):
+        mine = words[(words[IDENTITY] == pd.Series(identity)[IDENTITY]).all(axis=1)]
+        found[label] = ", ".join(sorted(mine["filled"].unique()))
+    return found
+
+
+def _classified(
+    evidence: Evidence, missing: pd.DataFrame, tested: pd.DataFrame
+) -> Iterator[Section]:
+    """Yield AUC with and without; one number a run, so no interval over cases."""
+    options = evidence.options
+    rows = missing[classification.is_classified(missing)]
+    for word in ("task", "shots"):
+        chosen = getattr(options, word)
+        rows = rows if chosen is None else rows[rows[word] == chosen]
+    if rows.empty:
+        return
+    keys = ["task", "shots", *IDENTITY]
+    board = classification.leaderboard(tested[tested["key"].isin(rows["key"])])
+    whole = board.set_index(keys)["auc"]
+    table = []
+    for without, part in rows.groupby("without", sort=False):
+        words = as_words(part, keys).groupby(keys)["filled"].unique()
+        for _, row in classification.leaderboard(part.drop(columns="without")).iterrows():
+            key = tuple(row[name] for name in keys)
+            table.append(
+                {
+                    "task": row["task"], "shots": row["shots"], "method": row["method"],
+                    "name": row["method"], "without": str(without),
+                    "filled": ", ".join(words[tuple(map(str, key))]), "value": float(row["auc"]),
+                    "whole": float(whole[key]), "change": float(row["auc"] - whole[key]),
+                    "low": np.nan, "high": np.nan,
+                }
+            )  # fmt: skip
+    note = ["AUC is one number of all cases: its change has no interval over them"]
+    for (task, shots), part in pd.DataFrame(table).groupby(["task", "shots"], sort=False):
+        shown = part.drop(columns=["task", "shots"]).reset_index(drop=True)
+        yield Section(f"{task}, shots {shots}, AUC", shown, SHOWN, note, 3)
+
+
+def _draw(axes: Axes, section: Section, metric: str) -> None:
+    """Draw each method's value without each set of channels, and a tick where all are there."""
+    table = section.table
+    sets = list(dict.fromkeys(table["without"]))
+    methods = list(dict.fromkeys(table["method"]))
+    marks = marks_of(table["name"])
+    shifts = np.linspace(-0.3, 0.3, len(methods)) if len(methods) > 1 else [0.0]
+    for method, shift in zip(methods, shifts, strict=True):
+        mine = table[table["method"] == method]
+        mark = marks[mine["name"].iloc[0]]
+        places = np.array([sets.index(one) for one in mine["without"]]) + shift
+        value, whole = mine["value"].to_numpy(float), mine["whole"].to_numpy(float)
+        ends = np.abs(mine[["low", "high"]].to_numpy(float).T + whole - value)
+        axes.errorbar(
+            places, value, np.nan_to_num(ends), color=mark.colour, marker=mark.marker,
+            linestyle="none", markersize=5, capsize=2, elinewidth=0.9, label=method,
+        )  # fmt: skip
+        axes.plot(places, whole, "_", color=mark.colour, markersize=9, markeredgewidth=2)
+    axes.set_xticks(range(len(sets)), [f"without\n{one}" for one in sets])
+    auc = section.title.endswith("AUC")
+    axes.set_ylabel("AUC" if auc else METRIC_NAMES.get(metric, metric))
+    if not auc and HIGHER_IS_BETTER[metric]:
+        axes.set_ylim(bottom=0)
+    axes.grid(axis="y")
+    axes.plot([], [], "_", color="#1b1f23", markersize=9, markeredgewidth=2, label="all channels")
+    axes.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    titled(axes, section.title)
