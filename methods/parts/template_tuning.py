@@ -17,6 +17,10 @@ from medssl_bench.methods.parts.masking import BlockMasking
 from medssl_bench.methods.parts.templates import Size, cut, offsets
 
 Spacing = tuple[float, float, float]
+ALIKE = 0.05
+"""Voxels that differ by less count as equal, and a template lies on them voxel by voxel, as in
+pretraining: a working grid keeps a volume's extent, so its voxels are not exactly those asked for.
+"""
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class TemplateTuning(Tuning):
         if self.templates[name].device != device:
             self.templates[name] = self.templates[name].to(device)
         template = self.templates[name].to(dtype)
-        if np.allclose(place.spacing, self.spacing, rtol=1e-3):
+        if np.allclose(place.spacing, self.spacing, rtol=ALIKE):
             return cut(template, offsets(place, template.shape), size)
         for axis in range(3):
             at = self._positions(axis, place, size[axis], template.shape[axis])

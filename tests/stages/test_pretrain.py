@@ -168,6 +168,12 @@ def test_templates_go_on_where_a_run_stopped(train, tmp_path: Path) -> None:
     assert torch.equal(checkpoint.load(work)["method"]["templates.volumes"], after_three)
     assert again.history == whole.history
     assert ["cl" in point for point in whole.history] == [False, False, True, True]
+    learned = {n for i, n in enumerate(job.config["modalities"]) if after_three[i].any()}
+    assert learned <= set(whole.extras) <= present
+    assert all(torch.equal(again.extras[name], value) for name, value in whole.extras.items())
+    assert again.pictures == whole.pictures
+    steps = {int(re.findall(r"_(\d+)\.png", path)[0]) for path in whole.pictures}
+    assert steps <= {1, 2, 3, 4} and 4 in steps
     assert all(torch.equal(again.state[name], value) for name, value in whole.state.items())
 
 

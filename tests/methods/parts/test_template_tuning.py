@@ -107,6 +107,8 @@ def test_other_voxels_are_reached_by_linear_interpolation_middle_on_middle() -> 
     wanted = map_coordinates(padded, at + 1, order=1, mode="constant").reshape(CROP)
     assert np.allclose(found.numpy(), wanted, atol=1e-6)
     assert tuning().stand_in(2, place, CROP) is None
+    near = tuning().stand_in(3, PLACE._replace(spacing=(2.03, 1.95, 2.08)), CROP)
+    assert near is not None and torch.equal(near, tuning().stand_in(3, PLACE, CROP))
 
 
 def test_the_distance_of_the_copies() -> None:
