@@ -172,6 +172,7 @@ def _cell(record: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]
         "draw": cell["draw"],
         "seed": cell["seed"],
         "protocol": cell["protocol"],
+        "tuning": cell["tuning"],
         "pretraining": cell["pretraining"],
         "corpus": record["corpus"],
         "profile": record["profile"],

@@ -99,6 +99,7 @@ def _identity(record: Mapping[str, Any]) -> dict[str, str]:
         "pretrain_seed": "" if record["pretrain_seed"] is None else str(record["pretrain_seed"]),
         "profile": record["profile"],
         "protocol": cell["protocol"],
+        "tuning": cell["tuning"],
     }
 
 

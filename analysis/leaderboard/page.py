@@ -48,6 +48,7 @@ from medssl_bench.analysis.leaderboard import (
     targets,
 )
 from medssl_bench.analysis.leaderboard.examples import ExampleRow, example_rows
+from medssl_bench.analysis.leaderboard.galleries import Gallery, write_galleries
 from medssl_bench.analysis.leaderboard.marks import SHAPES, Mark, method_marks, row_labels
 from medssl_bench.analysis.leaderboard.pictures import write_pictures
 from medssl_bench.analysis.leaderboard.plots import Plot
@@ -103,7 +104,7 @@ def write_report(
     shown = {one.picture.key for row in report.examples for one in row.examples}
     pictures = write_pictures(out, results, report.row_of, shown)
     datafiles.write_data(out, results, report.row_of, report.ids, report.boards, pictures)
-    text = render(report, pictures, left_out)
+    text = render(report, pictures, left_out, write_galleries(out, results))
     unfinished = temporary_name(out / "index.html")
     unfinished.write_text(text, encoding="utf-8")
     return unfinished.replace(out / "index.html")
@@ -241,11 +242,15 @@ def _stacked(found: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFr
 
 
 def render(
-    report: Report, pictures: Mapping[str, Mapping[str, str]], left_out: Sequence[str] = ()
+    report: Report,
+    pictures: Mapping[str, Mapping[str, str]],
+    left_out: Sequence[str] = (),
+    galleries: Sequence[Gallery] = (),
 ) -> str:
     """Return the page's HTML; every text in it is escaped, every figure is inside.
 
-    ``pictures``: of each cell and case, where its picture lies below the page's folder.
+    ``pictures``: of each cell and case, where its picture lies below the page's folder;
+    ``galleries``: those of pretrainings.
     """
     environment = jinja2.Environment(
         autoescape=True,
@@ -327,6 +332,7 @@ def render(
         shapes=SHAPES,
         left_out=[line for line in left_out if line not in told],
         pictures=pictures,
+        galleries=galleries,
     )
 
 

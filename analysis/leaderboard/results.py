@@ -60,6 +60,8 @@ class Results:
     """The same networks without some channels: rows as in ``cases``, with ``without``."""
     pretraining_hours: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each pretraining, by its key."""
+    pictures: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    """Key of a pretraining to pictures of what was learned, ``<name>_<step>.png``."""
     slices: Sequence[Slice] = ()
     viewers: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     """Key of a cell to what ``bench view`` wrote of its cases."""
@@ -147,6 +149,10 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         missing=tables["missing"],
         pretraining_hours={
             key: float(info["cost"]["wall_hours"]) for key, info in known.items() if "cost" in info
+        },
+        pictures={
+            key: sorted(store.pretraining_folder(key).glob("pictures/*_*.png"))
+            for key in sorted(known.keys() & used)
         },
         slices=read_slices(records, folders),
         viewers={

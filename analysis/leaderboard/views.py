@@ -112,6 +112,7 @@ def origin(
         words.insert(0, f"{one['corpus_size']} scans, crops {one['pretrain_crop']}")
     if one["pretrain_seed"]:
         words.append(f"seed {one['pretrain_seed']}")
+    tuned = f"{one['profile']}, its own" if own else one["profile"]
     return [
         Value(one["backbone"], one["backbone"]),
         _word(one["corpus"], "not pretrained", ", ".join(words)),
@@ -119,7 +120,7 @@ def origin(
         Value(
             short(one["protocol"]),
             one["protocol"],
-            note=f"{one['profile']}, its own" if own else one["profile"],
+            note=f"{tuned}, adds {one['tuning']}" if one["tuning"] else tuned,
         ),
     ]
 

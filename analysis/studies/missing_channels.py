@@ -96,8 +96,8 @@ def _segmented(
 
 
 def _same_runs(one: Panel, other: Panel) -> bool:
-    return (one.methods, one.draws, one.cases, one.values.shape) == (
-        other.methods, other.draws, other.cases, other.values.shape,
+    return (one.draws, one.cases, one.values.shape[1:]) == (
+        other.draws, other.cases, other.values.shape[1:],
     )  # fmt: skip
 
 
@@ -106,13 +106,16 @@ def _changes(
 ) -> Iterator[dict[str, object]]:
     """Yield a row for each method, the difference taken case by case and draw by draw."""
     for place, label in enumerate(panel.methods):
-        change = paired_interval(other.crossed[place] - panel.crossed[place], level=level)
+        if panel.identities[place] not in other.identities:
+            continue
+        there = other.identities.index(panel.identities[place])
+        change = paired_interval(other.crossed[there] - panel.crossed[place], level=level)
         yield {
             "method": label,
             "name": panel.identities[place]["method"],
             "without": without,
-            "filled": filled.get(label, "zero"),
-            "value": float(other.means[place]),
+            "filled": filled[label],
+            "value": float(other.means[there]),
             "whole": float(panel.means[place]),
             "change": change.mean,
             "low": change.low,

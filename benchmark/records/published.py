@@ -82,6 +82,7 @@ def _joined(first: Results, second: Results) -> Results:
         attention=rows(first.attention, second.attention),
         missing=rows(first.missing, second.missing),
         pretraining_hours={**second.pretraining_hours, **first.pretraining_hours},
+        pictures={**second.pictures, **first.pictures},
         slices=[*first.slices, *(one for one in second.slices if one.key in new)],
         viewers={**second.viewers, **first.viewers},
         paths={**second.paths, **first.paths},

@@ -17,6 +17,7 @@ def row(method, case, target, status, dice, hd95, pooled):
         "method": method, "pretraining": "none", "corpus": None, "corpus_size": None,
         "pretrain_crop": None, "pretrain_seed": None, "backbone": "swin_tiny", "task": "organs",
         "shots": "5", "draw": 0, "seed": 0, "protocol": "abcdef", "profile": "demo",
+        "tuning": "",
         "case": case, "target": target, "status": status, "dice": dice, "hd95": hd95,
         "hd95_pooled": pooled, "diagonal_mm": DIAGONAL,
     }  # fmt: skip

@@ -33,8 +33,13 @@ from medssl_bench.cli.analyze_command import command
 from medssl_bench.errors import BenchError
 
 NAMES = list(registry.analyses.entries())
-SEVERAL = {"corpus-size": "two sizes of a corpus", "capacity": "two backbones or two crops"}
-"""What these compare, and the results here lack; see ``test_reuse.py``."""
+SEVERAL = {
+    "corpus-size": "two sizes of a corpus",
+    "capacity": "two backbones or two crops",
+    "missing-channels": "missing_channels=each",
+}
+"""What these compare, and the results here lack; see ``test_reuse.py`` and
+``test_missing_channels.py``."""
 
 
 @pytest.fixture(scope="module")

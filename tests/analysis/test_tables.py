@@ -29,6 +29,7 @@ def row(
         "pretrain_seed": None,
         "profile": "demo",
         "protocol": "p",
+        "tuning": "",
         "task": "t",
         "shots": "5",
         "draw": 0,
@@ -90,7 +91,7 @@ def test_one_run_has_no_spread() -> None:
     "name",
     [
         *("backbone", "corpus", "corpus_size", "pretrain_crop", "pretraining", "pretrain_seed"),
-        *("profile", "protocol"),
+        *("profile", "protocol", "tuning"),
     ],
 )
 def test_rows_never_mix(name: str) -> None:

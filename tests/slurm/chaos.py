@@ -24,6 +24,8 @@ from trial import PAUSED, Trial, evidence, restart
 
 SITE = "cpus: 1\ngpus: 0\nminutes: 30\nsignal_seconds: 30\nkills: 1000\nrestarts: 1000\n"
 PAUSE_SECONDS = 2.0
+MEGABYTES = 1500
+"""Of the results' disk: a cell that waits to be gone on with keeps 40 MB of checkpoints."""
 
 
 class Chaos:
@@ -179,7 +181,7 @@ def main() -> int:
         calm = time.monotonic() - began
         chaos.wild.results.mkdir()
         mounted = not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=400m", "none", str(chaos.wild.results)],
+            ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "none", str(chaos.wild.results)],
             capture_output=True,
         ).returncode  # fmt: skip
         try:
