@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medssl_bench.analysis.statistics import paired_interval
 from medssl_bench.errors import BenchError
 
 BASELINE = "scratch"
@@ -286,6 +285,8 @@ def _paired_gain(
     difference = (ours - theirs).to_numpy()
     if difference.size == 0 or not np.isfinite(difference).all():
         return _no_gain("draws were measured on different cases")
+    from medssl_bench.analysis.statistics import paired_interval  # it takes SciPy's statistics
+
     interval = paired_interval(difference)
     return {
         "gain": interval.mean,

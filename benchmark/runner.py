@@ -406,7 +406,6 @@ class Worker:
         from medssl_bench.recording import record_cell
         from medssl_bench.stages.finetune import FinetuneJob, build_model, finetune
         from medssl_bench.stages.missing import evaluate_missing
-        from medssl_bench.stages.similarity import measure_similarity
 
         start_peak(self.plan.compute.device)
         started = utc_now()
@@ -444,6 +443,8 @@ class Worker:
         result = self._evaluate(job, tuned.model, tests)
         reuse = None
         if settings.similarity.groups:
+            from medssl_bench.stages.similarity import measure_similarity
+
             reuse = measure_similarity(
                 build_model(job, state).get_submodule("encoder"),
                 tuned.model.get_submodule("encoder"),

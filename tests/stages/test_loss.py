@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from medssl_bench.stages.loss import output_channels, probabilities, segmentation_loss
+from medssl_bench.stages.loss import (
+    dice_loss,
+    one_hot_labels,
+    output_channels,
+    probabilities,
+    segmentation_loss,
+)
 
 
 def dice_by_hand(p: np.ndarray, target: np.ndarray) -> float:
@@ -46,6 +52,26 @@ def test_tumours_are_dice_plus_binary_cross_entropy_per_class(
     loss = segmentation_loss("tumour", 2)(logits, labels)
     assert output_channels("tumour", 2) == 2
     assert float(loss) == pytest.approx(dice_by_hand(p, target) + entropy, rel=1e-5)
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+def test_dice_and_its_gradient_equal_monais(softmax: bool) -> None:
+    from monai.losses import DiceLoss
+    from monai.networks import one_hot
+
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.randint(0, 2, (2, 1, 5, 4, 6), generator=generator)  # class 2 is absent
+    logits = torch.randn(2, 3, 5, 4, 6, generator=generator).requires_grad_()
+    target = one_hot(labels, 3)
+    words = {"squared_pred": True, "smooth_nr": 1e-6, "smooth_dr": 1e-6}
+    theirs = DiceLoss(softmax=softmax, sigmoid=not softmax, **words)(logits, target)
+    shares = logits.softmax(1) if softmax else logits.sigmoid()
+    mine = dice_loss(shares, one_hot_labels(labels, 3))
+    assert torch.equal(one_hot_labels(labels, 3), target)
+    assert mine.item() == pytest.approx(theirs.item(), rel=1e-6)
+    (first,) = torch.autograd.grad(mine, logits, retain_graph=True)
+    (second,) = torch.autograd.grad(theirs, logits)
+    torch.testing.assert_close(first, second, rtol=1e-5, atol=1e-9)
 
 
 def test_probabilities_of_organs_sum_to_one() -> None:
