@@ -146,7 +146,7 @@ def test_the_picture_shows_the_patients_right_on_the_left() -> None:
     image[15:, 5:, :] = 1  # right (R+) and anterior (A+) in RAS
     empty = np.zeros(image.shape, np.uint8)
     empty[0, 0, 2] = 1
-    png = Image.open(BytesIO(overlay(image, empty, empty, (1, 1, 1)))).convert("L")
+    png = Image.open(BytesIO(overlay({"CT": image}, empty, empty, (1, 1, 1)))).convert("L")
     panel = np.asarray(png)[:, :200]
     h = panel.shape[0]
     assert panel[: h // 4, :40].mean() > 200  # top left: anterior right
