@@ -81,7 +81,7 @@ GROUPS = {
 MEASURED = "measured"
 REPORTED = "reported"
 NOT_PRINTED = "not printed"
-NO_UNIT = "as printed, without a unit"
+NO_UNIT = "without a unit"
 NEVER_RANKED = "printed in a paper, on other cases and by other code: never ranked with measured"
 
 
@@ -271,7 +271,9 @@ def _printed_row(one: ReportedRow) -> Row:
         never,
         never,
         never,
-        Value(number(hd95.value, 1), hd95.value, note=NO_UNIT) if hd95 is not None else unknown,
+        Value(number(hd95.value, 1), hd95.value, note=f"{hd95.table}, {NO_UNIT}")
+        if hd95 is not None
+        else unknown,
         *[unknown] * 4,
         Value(REPORTED, REPORTED, note=f"{one.source}, {one.table}"),
         Value(one.backbone, one.backbone),

@@ -31,6 +31,7 @@ class Printed:
     """A printed number; of Dice, accuracy, AUC and F1 as a fraction."""
 
     value: float
+    table: str = ""
     spread: float = math.nan
     """As printed; the papers do not say of what. NaN where none is."""
     misprint: str = ""
@@ -76,7 +77,7 @@ def _rows(
     for place, cell in means.iterrows():
         scale = {"percent": 0.01}.get(cell["unit"], 1.0)
         spread = float(cell["std"]) * scale if cell["std"] else math.nan
-        one = Printed(cell["value"] * scale, spread, wrong.get(place, ""))
+        one = Printed(cell["value"] * scale, cell["table"], spread, wrong.get(place, ""))
         who = (cell["method_label"].casefold(), *cell[["source", "backbone", "pretraining", "task",
                                                        "shots"]])  # fmt: skip
         if cell["metric"] == "hd95":

@@ -148,9 +148,7 @@ def default_channel(task: Task) -> str:
     return task.preprocessing.grid or task.channels[0]
 
 
-def _scan_and_reference(
-    case: Case, task: Task, channel: str
-) -> tuple[Volume, NDArray[np.uint8]]:
+def _scan_and_reference(case: Case, task: Task, channel: str) -> tuple[Volume, NDArray[np.uint8]]:
     """Return a channel and the label on the grid of the case, as RAS."""
     rule = task.preprocessing
     affine = ruling_source(case, rule, task.channels).header().affine

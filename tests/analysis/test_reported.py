@@ -118,7 +118,7 @@ def test_a_row_of_the_page_shows_numbers_as_printed_and_their_misprint() -> None
     cells = dict(zip(COLUMNS[1:], shown.cells, strict=True))
     assert (cells["Dice"].text, cells["Dice"].badge) == ("0.754", "reported")
     assert (cells["HD95 (mm)"].text, cells["HD95 (mm)"].note) == (
-        "4.1", "as printed, without a unit",
+        "4.1", "Table 6, without a unit",
     )  # fmt: skip
     assert cells["Source"].note == "BrainMVP, Table 2"
     assert "4.14" in shown.note and "4.157" in shown.note
