@@ -150,9 +150,9 @@ class BrainMVP(Method):
         return image.unsqueeze(1), distilled.unsqueeze(1), other.unsqueeze(1)
 
     def fault_of(self, modalities: Sequence[str]) -> str:
-        """Say that a modality has no template, or that there are fewer than two."""
+        """Say that there are fewer than two modalities, or that one has no template."""
         without = [name for name in modalities if name not in self.config.modalities]
-        if without:
+        if without and len(modalities) >= self.requires.min_modalities:
             known = ", ".join(self.config.modalities)
             return (
                 f"no template for modality {without[0]}, there are those of {known};"
