@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 
 from medssl_bench.api import run
+from medssl_bench.export import export_encoder
 from medssl_bench.records.validate import validate
 from medssl_bench.stages.slices import tiles
 from medssl_bench.store import Store
 from medssl_bench.tasks import load_task
+from medssl_bench.viewer.chosen import choose
 
 SEGMENTED = ("brats_ped", "brats_met", "isles22", "mrbrains13", "upenn_gbm", "vs")
 CLASSIFIED = ("brats2018_cls", "adni", "adhd200", "abide1")
@@ -60,12 +62,20 @@ def test_a_task_of_paper_003_is_recorded(name: str, root: Path, tmp_path: Path) 
     if task.classifies:
         whole = record.metrics["all"]
         assert whole["n"] == len(record.split.test)
-        assert all(0 <= whole[metric] <= 1 for metric in ("accuracy", "auc", "f1"))
+        scores = [whole[metric] for metric in ("auc", "accuracy", "f1")]
+        assert all(0 <= score <= 1 for score in scores)
     else:
         mean = record.metrics["mean"]
         assert mean["dice_n"] == mean["hd95_n"] == len(record.split.test)
+        scores = [mean["dice_mean"]]
         assert 0 < mean["dice_mean"] < 1 and 0 < mean["hd95_mean"] < math.inf
         (picture,) = (folder / "slices").glob("*.png")
         assert len(tiles(Image.open(picture))) == len(task.channels) + 2
+        for channel in task.channels:
+            chosen = choose(folder, None, task, {"": tmp_path}, channel)
+            assert chosen.channel == channel and chosen.scan.array.shape == chosen.reference.shape
+    exported = export_encoder(record.cell.pretraining, "safetensors", tmp_path, root)
+    shown = " | ".join(f"{score:.3f}" for score in scores)
+    assert f"| {name} | full | 0 | 0 | {shown} | " in exported.card.read_text()
     _, findings = validate([root], silent)
     assert {one.check for one in findings if one.level == "error"} == {"leaks"}  # not audited
