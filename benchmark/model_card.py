@@ -59,11 +59,16 @@ def _origin(info: Mapping[str, Any]) -> str:
 
 
 def _input(info: Mapping[str, Any]) -> str:
-    rules = info.get("preprocessing")
-    words = f"{info['in_channels']} channel in [0, 1], axes R, A, S."
+    rules: dict[str, list[str]] = {}
+    for modality, rule in (info.get("preprocessing") or {}).items():
+        rules.setdefault(_json(rule), []).append(modality)
+    count = sum(map(len, rules.values()))
+    which = f", one of {count} modalities at a time," if count > 1 else ""
+    words = f"{info['in_channels']} channel{which} in [0, 1], axes R, A, S."
     if not rules:
         return f"{words} How pretraining prepared its scans: {MISSING}."
-    return f"{words} Pretraining prepared its scans so:\n\n{_json(rules)}"
+    told = [f"{', '.join(names)}:\n\n{rule}" for rule, names in rules.items()]
+    return "\n\n".join([f"{words} Pretraining prepared its scans so:", *told])
 
 
 def _cost(info: Mapping[str, Any]) -> str:
@@ -86,15 +91,24 @@ def _scores(store: Store, info: Mapping[str, Any]) -> str:
         records = [r for r in store.records() if r.cell.pretraining == info["key"]]
     if not records:
         return f"{MISSING}: no cell was recorded from this encoder in its results folder."
-    rows = []
+    segmented: list[tuple[object, ...]] = []
+    classified: list[tuple[object, ...]] = []
     for record in sorted(records, key=lambda r: (r.cell.task, r.cell.shots, r.cell.draw)):
-        mean, cell = record.metrics["mean"], record.cell
-        rows.append(
-            (cell.task, cell.shots, cell.draw, cell.seed, _number(mean["dice_mean"], 3),
-             _number(mean["hd95_mean"], 1), cell.protocol[:8])
-        )  # fmt: skip
-    head = ("Task", "Shots", "Draw", "Seed", "Dice", "HD95 (mm)", "Protocol")
-    return _table(head, rows)
+        cell, metrics = record.cell, record.metrics
+        what = (cell.task, cell.shots, cell.draw, cell.seed)
+        if "auc" in metrics.get("all", {}):
+            found = [_number(metrics["all"][name], 3) for name in ("auc", "accuracy", "f1")]
+            classified.append((*what, *found, cell.protocol[:8]))
+        else:
+            mean = metrics["mean"]
+            dice, hd95 = _number(mean["dice_mean"], 3), _number(mean["hd95_mean"], 1)
+            segmented.append((*what, dice, hd95, cell.protocol[:8]))
+    who = ("Task", "Shots", "Draw", "Seed")
+    tables = {
+        (*who, "Dice", "HD95 (mm)", "Protocol"): segmented,
+        (*who, "AUC", "Accuracy", "F1", "Protocol"): classified,
+    }
+    return "\n\n".join(_table(head, rows) for head, rows in tables.items() if rows)
 
 
 def _settings(info: Mapping[str, Any]) -> str:

@@ -47,10 +47,10 @@ def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
     """Read the headers of all cases in parallel; return what is wrong, in the order of cases.
 
     An error: a file that is missing or whose header cannot be read, a
-    channel the task needs and the case lacks, channels or a label of another shape. What is wrong
-    with one file is said once, whatever else of the case depends on it. A warning:
-    geometry of channel or label that differs from the first channel's by more than 0.1 mm (the
-    image's is used). Where others are resampled onto the grid of one channel, only the label is
+    channel the task needs and the case lacks, channels or a label of another shape, a channel that
+    lies a voxel or more from the first. What is wrong with one file is said once, whatever else of
+    the case depends on it. A warning: geometry of channel or label that differs from the first
+    channel's by more than 0.1 mm (the image's is used). Where others are resampled onto the grid of one channel, only the label is
     compared with it; a channel that does not reach it is an error, one that covers less than half
     of it a warning.
     """
@@ -116,6 +116,7 @@ def raise_errors(findings: Sequence[Finding], task: str) -> list[Finding]:
 
 
 def _check_case(case: Case, owner: Task | Corpus) -> list[Finding]:
+    from medssl_bench.data.regrid import corner_distance
     from medssl_bench.preparation import rules
     from medssl_bench.task import Task
 
@@ -156,16 +157,21 @@ def _check_case(case: Case, owner: Task | Corpus) -> list[Finding]:
             findings += _check_reach(case.id, file, name, header, *first)
         elif header.shape != first[1].shape:
             misfits[name] = file, header
+        elif name != "label" and corner_distance(header, first[1]) >= min(first[1].spacing):
+            misfits[name] = file, header
         else:
             findings += _compare(case.id, file, name, header, *first)
     if first is not None and misfits:
         asked = f"`grid: {first[0]}`" if isinstance(owner, Task) else f"{owner.name}:{first[0]}"
-        shapes = ", ".join(
-            f"{name} has shape {_times(header.shape)}" for name, (_, header) in misfits.items()
-        )
+        shapes = [
+            f"{name} has shape {_times(header.shape)}, {first[0]} has {_times(first[1].shape)}"
+            if header.shape != first[1].shape
+            else f"{name} lies up to {corner_distance(header, first[1]):.1f} mm from {first[0]}"
+            for name, (_, header) in misfits.items()
+        ]
         message = (
-            f"{shapes}, {first[0]} has {_times(first[1].shape)}; export them on one grid, or ask"
-            f" for a grid: {asked} (docs/add-a-task.md)"
+            f"{', '.join(shapes)}; export them on one grid, or ask for a grid: {asked}"
+            " (docs/add-a-task.md)"
         )
         findings.append(Finding("error", case.id, next(iter(misfits.values()))[0], message))
     return findings

@@ -45,7 +45,8 @@ class BrainMVP(Method):
     Algorithm 1 hides cubes at random places until their volumes add up to ``ratio``, what overlaps
     counted twice; the code hides whole cells of a grid, as here, so that ``ratio`` is met exactly.
     For what that code does otherwise there are settings: ``lambda_md=10``, ``ratio=0.8`` and
-    ``template_only=0.2``.
+    ``template_only=0.2``. Ablations (its Table 4) set weights to 0: a term of no weight is not
+    computed, and where both of the template's are 0, no copy with it is made.
     """
 
     family = "multi"
@@ -88,6 +89,9 @@ class BrainMVP(Method):
             raise BenchError("brainmvp: pretrains encoders of one channel")
         if not config.tau > 0:
             raise BenchError(f"brainmvp: tau={config.tau} must be above 0")
+        for name in ("lambda_md", "lambda_cl"):
+            if not getattr(config, name) >= 0:
+                raise BenchError(f"brainmvp: {name}={getattr(config, name)} must be 0 or above")
         if any(side < least for side, least in zip(config.template, crop, strict=True)):
             raise BenchError(
                 f"brainmvp: template={config.template} is smaller than the crop {crop}; set"
@@ -107,15 +111,18 @@ class BrainMVP(Method):
         masks = self.masking.draw(batch, views=2)
         image, distilled, other = self._images(batch, pairs, done < config.template_only)
         hidden = self.masking.enlarge(masks.to(image.device, non_blocking=True), 1).unsqueeze(1)
-        filled = torch.where(hidden, torch.cat((distilled, other)), image.repeat(2, 1, 1, 1, 1))
+        other = torch.where(hidden[len(image) :], other, image)
+        distilled = torch.where(hidden[: len(image)], distilled, image)
+        paired = config.lambda_md > 0 or config.lambda_cl > 0
+        filled = torch.cat((distilled, other)) if paired else other
         features = self.encoder(filled.contiguous(memory_format=torch.channels_last_3d))
-        from_template, from_other = self.decoder(features).chunk(2)
-        terms = {
-            "cmr": voxel_error("l2", from_other, image),
-            "md": voxel_error("l2", from_template, image),
-        }
-        total = terms["cmr"] + config.lambda_md * terms["md"]
-        if done >= config.contrast_from:
+        rebuilt = self.decoder(features)
+        terms = {"cmr": voxel_error("l2", rebuilt[-len(image) :], image)}
+        total = terms["cmr"]
+        if config.lambda_md > 0:
+            terms["md"] = voxel_error("l2", rebuilt[: len(image)], image)
+            total = total + config.lambda_md * terms["md"]
+        if config.lambda_cl > 0 and done >= config.contrast_from:
             first, second = features[self.encoder.levels[-1].name].chunk(2)
             contrast = paired_info_nce(first, second, config.tau)
             terms["cl"] = contrast.loss
@@ -150,9 +157,9 @@ class BrainMVP(Method):
         return image.unsqueeze(1), distilled.unsqueeze(1), other.unsqueeze(1)
 
     def fault_of(self, modalities: Sequence[str]) -> str:
-        """Say that a modality has no template, or that there are fewer than two."""
+        """Say that there are fewer than two modalities, or that one has no template."""
         without = [name for name in modalities if name not in self.config.modalities]
-        if without:
+        if without and len(modalities) >= self.requires.min_modalities:
             known = ", ".join(self.config.modalities)
             return (
                 f"no template for modality {without[0]}, there are those of {known};"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,7 +11,9 @@ import pandas as pd
 from medssl_bench.analysis.leaderboard import views
 from medssl_bench.analysis.leaderboard.marks import Mark
 from medssl_bench.analysis.leaderboard.overview import HINTS as ORIGIN_HINTS
-from medssl_bench.analysis.leaderboard.views import Row, Table, Value
+from medssl_bench.analysis.leaderboard.overview import NEVER_RANKED, NOT_PRINTED, REPORTED
+from medssl_bench.analysis.leaderboard.reported import ReportedRow
+from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number
 from medssl_bench.analysis.tables import rows_of
 
 COLUMNS = [
@@ -40,13 +42,20 @@ HINTS = {
     "Cases": "test cases, and how many of them the rarest class has",
 }
 NO_CLASS = "the test cases lack a class"
+NO_DEFINITION = "as printed, of which classes is not said"
 ALIKE = "no test case tells the two apart, so there is no interval"
 
 
 def board_tables(
-    board: pd.DataFrame, marks: Mapping[str, Mark], leaks: Mapping[tuple[str, str], Value]
+    board: pd.DataFrame,
+    marks: Mapping[str, Mark],
+    leaks: Mapping[tuple[str, str], Value],
+    printed: Mapping[tuple[str, str], Sequence[ReportedRow]],
 ) -> dict[str, list[tuple[str, Table]]]:
-    """Return shots and table of each task's boards; ``leaks`` as in ``views``."""
+    """Return shots and table of each task's boards, printed rows below measured.
+
+    ``leaks`` as in ``views``, ``printed`` of each (task, shots).
+    """
     tables: dict[str, list[tuple[str, Table]]] = {}
     groups = board.groupby(["task", "shots"], sort=False)
     for index, ((task, shots), rows) in enumerate(groups):
@@ -58,7 +67,8 @@ def board_tables(
             rows=[
                 _row(one, marks[one["method"]], place == 0, low, high, leaks)
                 for place, one in enumerate(rows_of(rows))
-            ],
+            ]
+            + [_printed_row(one) for one in printed.get((str(task), str(shots)), ())],
             sorted_by=COLUMNS.index("AUC"),
             zero=-low / (high - low),
             hints=HINTS,
@@ -85,6 +95,29 @@ def _row(
         *views.origin(one, leaks),
     ]
     return Row(one["method"], mark, cells, best and math.isfinite(one["auc"]))
+
+
+def _printed_row(one: ReportedRow) -> Row:
+    unknown = Value(missing=NOT_PRINTED)
+    cells = [
+        _printed(one, "auc"),
+        _printed(one, "acc"),
+        Value(missing=NEVER_RANKED),
+        _printed(one, "f1", NO_DEFINITION),
+        *[unknown] * 3,
+        Value(one.backbone, one.backbone),
+        Value(one.pretraining, one.pretraining, note=f"{one.source}, {one.table}"),
+        unknown,
+        unknown,
+    ]
+    return Row(one.label, None, cells, data={"source": REPORTED}, note=one.misprints)
+
+
+def _printed(one: ReportedRow, metric: str, note: str = "") -> Value:
+    found = one.scores.get(metric)
+    if found is None:
+        return Value(missing=NOT_PRINTED)
+    return Value(number(found.value, 3), found.value, note=note, badge=REPORTED)
 
 
 def _metric(one: Mapping[str, Any], name: str) -> Value:

@@ -34,7 +34,7 @@ class ExampleRow:
     draw: str
     seed: str
     colours: dict[str, str]
-    """Target -> its colour in the picture."""
+    """Class -> its colour in the picture."""
     examples: list[Example]
 
 
@@ -65,7 +65,7 @@ def example_rows(results: Results, marks: Mapping[str, Mark]) -> list[ExampleRow
                 spot[2],
                 str(spot[0]),
                 str(spot[1]),
-                _colours(results, task),
+                _colours(results, chosen[0]),
                 [
                     Example(
                         label,
@@ -113,10 +113,17 @@ def _case_dice(results: Results) -> dict[tuple[str, str], str]:
     return {(row["key"], row["case"]): number(row["dice"], 3) for row in rows_of(means)}
 
 
-def _colours(results: Results, task: str) -> dict[str, str]:
-    """Return the colours of the task's targets; a case table lists them in order of class."""
-    targets = target_order(results.segmented)[task]
+def _colours(results: Results, record: Mapping[str, Any]) -> dict[str, str]:
+    """Return the colours of classes: pictures show these, also where regions of them are measured.
+
+    A record of before tasks were recorded whole has targets alone, in order of class.
+    """
+    task = record["settings"].get("task") or {}
+    names = {int(number): str(name) for number, name in task.get("classes", {}).items()}
+    if not names:
+        targets = target_order(results.segmented)[record["cell"]["task"]]
+        names = dict(enumerate(targets, start=1))
     return {
-        target: "#{:02x}{:02x}{:02x}".format(*COLOURS[index % len(COLOURS)].astype(int))
-        for index, target in enumerate(targets)
+        name: "#{:02x}{:02x}{:02x}".format(*COLOURS[(number - 1) % len(COLOURS)].astype(int))
+        for number, name in names.items()
     }

@@ -81,6 +81,7 @@ GROUPS = {
 MEASURED = "measured"
 REPORTED = "reported"
 NOT_PRINTED = "not printed"
+NO_UNIT = "without a unit"
 NEVER_RANKED = "printed in a paper, on other cases and by other code: never ranked with measured"
 
 
@@ -263,13 +264,17 @@ def rank_values(standing: Standing) -> tuple[Value, Value]:
 def _printed_row(one: ReportedRow) -> Row:
     never = Value(missing=NEVER_RANKED)
     unknown = Value(missing=NOT_PRINTED)
-    spread = f"\u00b1 {number(one.spread, 3)} as printed" if math.isfinite(one.spread) else ""
+    dice, hd95 = one.scores["dice"], one.scores.get("hd95")
+    spread = f"\u00b1 {number(dice.spread, 3)} as printed" if math.isfinite(dice.spread) else ""
     cells = [
-        Value(number(one.dice, 3), one.dice, note=spread, badge=REPORTED),
+        Value(number(dice.value, 3), dice.value, note=spread, badge=REPORTED),
         never,
         never,
         never,
-        *[unknown] * 5,
+        Value(number(hd95.value, 1), hd95.value, note=f"{hd95.table}, {NO_UNIT}")
+        if hd95 is not None
+        else unknown,
+        *[unknown] * 4,
         Value(REPORTED, REPORTED, note=f"{one.source}, {one.table}"),
         Value(one.backbone, one.backbone),
         Value(one.pretraining, one.pretraining),
@@ -277,4 +282,4 @@ def _printed_row(one: ReportedRow) -> Row:
         unknown,
     ]
     data = {"family": "reported", "backbone": one.backbone, "profile": "", "source": REPORTED}
-    return Row(one.label, None, cells, data=data)
+    return Row(one.label, None, cells, data=data, note=one.misprints)

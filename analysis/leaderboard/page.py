@@ -292,7 +292,9 @@ def render(
         if len(report.board)
         else None,
         own=list(own),
-        classes=class_views.board_tables(report.classes, marks, found_leaks),
+        classes=class_views.board_tables(
+            report.classes, marks, found_leaks, reported.printed_classes()
+        ),
         leaks=leaks.leak_lines(results.records),
         conflicts=provenance.conflict_table(results, marks),
         filters=_filters(blocks, modality, tasks, report.classes),

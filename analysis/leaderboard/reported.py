@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value
-from medssl_bench.analysis.studies.reported import read_reported
+from medssl_bench.analysis.studies.reported import NUMBER, read_corrections, read_reported
 
 PAPERS = {
     "medcoss": "MedCoSS",
@@ -22,54 +22,129 @@ PAPERS = {
 """Source in ``results/reported`` to the paper's short name."""
 
 
+HERE = {"vsseg": "vs"}
+"""Task as ``results/reported`` calls it -> its name here, where that is another."""
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A printed number; of Dice, accuracy, AUC and F1 as a fraction."""
+
+    value: float
+    table: str = ""
+    spread: float = math.nan
+    """As printed; the papers do not say of what. NaN where none is."""
+    misprint: str = ""
+    """What is wrong with it by all appearance; the number is as printed nevertheless."""
+
+
 @dataclass(frozen=True)
 class ReportedRow:
-    """A method's printed mean Dice, as a fraction."""
+    """What a paper prints of a method over all targets of a task."""
 
     label: str
-    dice: float
-    spread: float
-    """As printed; the papers do not say of what. NaN where none is."""
+    scores: Mapping[str, Printed]
+    """``dice`` and, from the table beside it, ``hd95`` (no paper says of which unit); ``acc``,
+    ``auc`` and ``f1``."""
     source: str
     table: str
     backbone: str
     pretraining: str
 
+    @property
+    def misprints(self) -> str:
+        """What is wrong with any of the numbers."""
+        return "; ".join(one.misprint for one in self.scores.values() if one.misprint)
+
 
 def printed_rows() -> dict[tuple[str, str], list[ReportedRow]]:
-    """Return the printed mean Dice of each (task, shots), best first."""
+    """Return what is printed of the mean Dice of each (task, shots), best first."""
+    return _rows(lambda scores: "dice" in scores, "dice")
+
+
+def printed_classes() -> dict[tuple[str, str], list[ReportedRow]]:
+    """Return what is printed of classification for each (task, shots), best AUC first."""
+    return _rows(lambda scores: "dice" not in scores and {"acc", "auc"} & {*scores} != set(), "auc")
+
+
+def _rows(
+    wanted: Callable[[Collection[str]], bool], by: str
+) -> dict[tuple[str, str], list[ReportedRow]]:
+    """Return the rows whose metrics are ``wanted``; a table of HD95 alone joins that of Dice."""
+    wrong, rows, distances = misprints(), {}, {}
     table = read_reported()
-    means = table[
-        (table["metric"] == "dice")
-        & table["target"].isin(["AVG", "mean"])
-        & table["unit"].isin(["percent", "fraction"])
-    ]
+    means = table[table["target"].isin(["AVG", "mean"])]
+    for place, cell in means.iterrows():
+        scale = {"percent": 0.01}.get(cell["unit"], 1.0)
+        spread = float(cell["std"]) * scale if cell["std"] else math.nan
+        one = Printed(cell["value"] * scale, cell["table"], spread, wrong.get(place, ""))
+        who = (cell["method_label"].casefold(), *cell[["source", "backbone", "pretraining", "task",
+                                                       "shots"]])  # fmt: skip
+        if cell["metric"] == "hd95":
+            distances[who] = one
+        else:
+            rows.setdefault((who, cell["table"]), (cell, {}))[1][cell["metric"]] = one
     found: dict[tuple[str, str], list[ReportedRow]] = {}
-    for row in means.itertuples(index=False):
-        scale = 0.01 if row.unit == "percent" else 1.0
+    for (who, _), (cell, scores) in rows.items():
+        if not wanted(scores):
+            continue
+        if "dice" in scores and who in distances:
+            scores["hd95"] = distances[who]
+        task = HERE.get(cell["task"], cell["task"])
         one = ReportedRow(
-            label=str(row.method_label),
-            dice=float(str(row.value)) * scale,
-            spread=float(str(row.std)) * scale if row.std else math.nan,
-            source=PAPERS.get(str(row.source), str(row.source)),
-            table=str(row.table),
-            backbone=str(row.backbone),
-            pretraining=str(row.pretraining),
+            label=cell["method_label"],
+            scores=scores,
+            source=PAPERS.get(cell["source"], cell["source"]),
+            table=cell["table"],
+            backbone=cell["backbone"],
+            pretraining=cell["pretraining"],
         )
-        found.setdefault((str(row.task), str(row.shots)), []).append(one)
-    return {key: sorted(rows, key=lambda one: -one.dice) for key, rows in found.items()}
+        found.setdefault((task, cell["shots"]), []).append(one)
+    nothing = Printed(-math.inf)
+    return {
+        key: sorted(rows, key=lambda one: -one.scores.get(by, nothing).value)
+        for key, rows in found.items()
+    }
+
+
+def misprints() -> dict[int, str]:
+    """Say what is wrong with a printed number, by its row in the table of printed results.
+
+    That is what ``reported_corrections.csv`` suggests, and an average which is more than a unit of
+    its last place from the mean of its parts, as far as that is not put right by a correction.
+    """
+    table, said = read_reported(), read_corrections()
+    found: dict[int, str] = {}
+    values = table["value"].copy()
+    for place, cell in table.iterrows():
+        known = said.get(tuple(cell[name] for name in NUMBER))
+        if known is not None:
+            suggested, reason = known
+            values[place] = float(suggested)
+            found[place] = f"apparent misprint for {suggested}: {reason}"
+    rows = ["pretraining", *(name for name in NUMBER if name != "target")]
+    for _, cells in table.groupby(rows, sort=False):
+        averages, parts = cells[cells["target"] == "AVG"], cells[cells["target"] != "AVG"]
+        if len(averages) != 1 or len(parts) < 2 or averages.index[0] in found:
+            continue
+        place, mean = averages.index[0], values[parts.index].mean()
+        printed = str(averages["printed"].iloc[0])
+        unit = 10.0 ** -len(printed.partition(".")[2])
+        if abs(values[place] - mean) > unit + 1e-9:
+            found[place] = f"apparent misprint: the parts of {printed} average {mean:.3f}"
+    return found
 
 
 def printed_tables() -> list[Table]:
     """Return each paper's table of each task: a row per method and shots, a column per number."""
-    tables = []
+    tables, wrong = [], misprints()
     groups = read_reported().groupby(["source", "table", "task"], sort=False)
     for index, ((source, table, task), rows) in enumerate(groups):
         units = ", ".join(f"{m}: {u}" for m, u in _units(rows).items())
         columns = list(dict.fromkeys(zip(rows["target"], rows["metric"], strict=True)))
         found: dict[tuple[str, ...], dict[tuple[str, str], Any]] = {}
         row: Any
-        for row in rows.itertuples(index=False):
+        for row in rows.itertuples():
             who = (row.method_label, row.shots, row.backbone, row.pretraining)
             found.setdefault(who, {}).setdefault((row.target, row.metric), row)
         body = [
@@ -78,7 +153,7 @@ def printed_tables() -> list[Table]:
                 None,
                 [
                     Value(shots, shots),
-                    *(_printed(mine.get(place)) for place in columns),
+                    *(_printed(mine.get(place), wrong) for place in columns),
                     Value(backbone, backbone),
                     Value(pretraining, pretraining),
                 ],
@@ -86,7 +161,8 @@ def printed_tables() -> list[Table]:
             for (label, shots, backbone, pretraining), mine in found.items()
         ]
         heads = [f"{target} {metric}" for target, metric in columns]
-        caption = f"{task}: {PAPERS.get(str(source), str(source))}, {table}"
+        name = HERE.get(str(task), task)
+        caption = f"{name}: {PAPERS.get(str(source), str(source))}, {table}"
         notes = [f"as printed ({units})", *sorted({note for note in rows["note"] if note})]
         tables.append(
             Table(
@@ -105,9 +181,10 @@ def _units(rows: pd.DataFrame) -> Mapping[str, str]:
     return {str(row.metric): str(row.unit) for row in pairs.itertuples(index=False)}
 
 
-def _printed(row: Any) -> Value:
+def _printed(row: Any, wrong: Mapping[int, str]) -> Value:
     """Write one row of the table of numbers; None where the paper prints no such number."""
     if row is None:
         return Value(missing="not printed")
     text = str(row.printed).replace("-", "\u2212")
-    return Value(f"{text} \u00b1 {row.std}" if row.std else text, float(row.value))
+    text = f"{text} \u00b1 {row.std}" if row.std else text
+    return Value(text, float(row.value), note=wrong.get(row.Index, ""))

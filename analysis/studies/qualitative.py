@@ -65,19 +65,22 @@ def analyse(evidence: Evidence) -> Outcome:
 
 
 def _figure(rows: list[ExampleRow]) -> Figure:
-    columns = 2 + max(len(row.examples) for row in rows)
+    pictures = [[tiles(_picture(one)) for one in row.examples] for row in rows]
+    columns = max(len(found[0]) - 1 + len(found) for found in pictures)
     figure = Figure(figsize=(1.7 * columns, 2.3 * len(rows)), layout="constrained")
     parts = figure.subfigures(len(rows), 1, squeeze=False)
-    for row, part in zip(rows, parts[:, 0], strict=True):
+    for row, found, part in zip(rows, pictures, parts[:, 0], strict=True):
         axes = part.subplots(1, columns, squeeze=False)[0]
         for one in axes:
             one.set_axis_off()
-        image, reference, _ = tiles(_picture(row.examples[0]))
-        _show(axes[0], image, "image")
-        _show(axes[1], reference, "reference")
-        for one, example in zip(axes[2:], row.examples, strict=False):
+        *images, reference, _ = found[0]
+        places = iter(axes)
+        for image in images:
+            _show(next(places), image, "image")
+        _show(next(places), reference, "reference")
+        for example, parts_of in zip(row.examples, found, strict=True):
             dice = f"\nDice {example.dice}" if example.dice else ""
-            _show(one, tiles(_picture(example))[2], f"{example.label}{dice}")
+            _show(next(places), parts_of[-1], f"{example.label}{dice}")
         part.suptitle(
             f"{row.title}: case {row.case}", fontsize=9, fontweight="bold", x=0.01, ha="left"
         )

@@ -23,6 +23,8 @@ from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section
 LOWER_IS_BETTER = ("hd95",)
 CELL = ["source", "table", "task", "target", "metric", "shots"]
 COLUMN = ["source", "table", "task", "target", "metric"]
+NUMBER = ["source", "table", "method", "backbone", "task", "target", "metric", "shots"]
+"""What ``reported_corrections.csv`` names a printed number by."""
 CHECKED = {
     "source": "{source}",
     "section": "{section}",
@@ -85,10 +87,22 @@ def analyse(evidence: Evidence) -> Outcome:
 
 def read_reported() -> pd.DataFrame:
     """Read the printed results, values as numbers; ``printed`` is their text."""
-    path = resources.files("medssl_bench.results").joinpath("reported/reported_results.csv")
-    with path.open(encoding="utf-8") as stream:
-        table = pd.read_csv(stream, dtype=str, keep_default_na=False)
+    table = _read("reported_results.csv")
     return table.assign(printed=table["value"], value=table["value"].astype(float))
+
+
+def read_corrections() -> dict[tuple[str, ...], tuple[str, str]]:
+    """Read what is suggested for cells that look wrong: ``NUMBER`` -> (number, reason)."""
+    return {
+        tuple(row[name] for name in NUMBER): (row["value_suggested"], row["reason"])
+        for row in _read("reported_corrections.csv").to_dict("records")
+    }
+
+
+def _read(name: str) -> pd.DataFrame:
+    path = resources.files("medssl_bench.results").joinpath(f"reported/{name}")
+    with path.open(encoding="utf-8") as stream:
+        return pd.read_csv(stream, dtype=str, keep_default_na=False)
 
 
 def check_statements(table: pd.DataFrame) -> pd.DataFrame:

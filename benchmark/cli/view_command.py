@@ -14,6 +14,7 @@ EPILOG = """\b
 Examples:
   bench view 3f9a01
   bench view 3f9a01 amos_0507 --data amos_mri=/data/amos22 --open
+  bench view 3f9a01 BraTS-PED-00002-000 --channel t2f
   bench view bench-results/records/my_task/SLUG case_07 --task my_task.yaml --out case_07.html
 
 \b
@@ -38,6 +39,7 @@ LARGE = 200e6
     "--plugin", "plugins", multiple=True, type=click.Path(path_type=Path),
     help="A Python file that registers the task",
 )  # fmt: skip
+@click.option("--channel", metavar="NAME", help="Of several, the one shown [default: the first]")
 @click.option(
     "--max-size", type=click.IntRange(8), metavar="N",
     help="Voxels along an axis; longer ones are thinned [default: all are shown]",
@@ -54,6 +56,7 @@ def command(
     data: tuple[str, ...],
     task_file: Path | None,
     plugins: tuple[Path, ...],
+    channel: str | None,
     max_size: int | None,
     out: Path | None,
     show: bool,
@@ -77,8 +80,9 @@ def command(
     task = _task(read_record(folder).cell.task, task_file)
     names = {*registry.tasks.entries(), task.name}
     where = parse_data(data, workspace.data_folders(), names)
-    chosen = choice.choose(folder, case, task, where)
-    path = out or choice.view_path(folder, chosen.case)
+    chosen = choice.choose(folder, case, task, where, channel)
+    other = chosen.channel if chosen.channel != choice.default_channel(task) else None
+    path = out or choice.view_path(folder, chosen.case, other)
     written = page.write(page.render(chosen, max_size), path)
     which = "" if case is not None else ", the case of median Dice"
     click.echo(f"{chosen.case}{which}: {written.path} ({written.size / 1e6:.1f} MB)")

@@ -110,9 +110,7 @@ def evaluate(
                 kept[file_name(case.id)] = pool.submit(prediction, native, case)
             pending.append(pool.submit(_rows, case, task, settings, native, working))
             if number < example_slices:
-                slices[file_name(case.id, ".png")] = overlay(
-                    np.asarray(case.image()[0]), np.asarray(case.label()), working, case.spacing
-                )
+                slices[file_name(case.id, ".png")] = _picture(case, working)
             while len(pending) > 2:
                 rows += pending.pop(0).result()
             emit(Event(title, number + 1, len(tests), "evaluating"))
@@ -152,9 +150,7 @@ def evaluate_label_maps(
         if keep_predictions:
             kept[file_name(case.id)] = prediction(labels, case)
         if number < example_slices:
-            slices[file_name(case.id, ".png")] = overlay(
-                np.asarray(case.image()[0]), np.asarray(case.label()), working, case.spacing
-            )
+            slices[file_name(case.id, ".png")] = _picture(case, working)
         emit(Event(title, number + 1, len(tests), "evaluating"))
         interrupt.check()
     return Evaluation(pd.DataFrame(rows), slices, kept)
@@ -179,6 +175,12 @@ def read_prediction(path: Path, case: Case, task: Task) -> Volume:
             f"prediction of {case.id}: {path} lies on another grid than the case's image"
         )
     return to_ras(Volume(labels, grid.affine))
+
+
+def _picture(case: Prepared, prediction: np.ndarray[Any, Any]) -> bytes:
+    """Draw an example of a case; ``prediction`` is on its working grid."""
+    images = dict(zip(case.channels, np.asarray(case.image()), strict=True))
+    return overlay(images, np.asarray(case.label()), prediction, case.spacing)
 
 
 def _labels(scores: Tensor, background: bool) -> np.ndarray[Any, Any]:

@@ -1,8 +1,9 @@
-"""Example pictures: one slice with the reference and the prediction laid over the anatomy."""
+"""Example pictures: a slice of every channel, the reference and the prediction laid over it."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Array = NDArray[Any]
+Triple = tuple[float, float, float]
 WIDTH, GAP = 200, 4
-"""Pixels of one of the three tiles of a picture, and between them."""
+"""Pixels of one of the tiles of a picture, and between them."""
 # Okabe and Ito's colours, safe for colour-blind readers, then lighter tints of them.
 COLOURS = np.array(
     [
@@ -26,12 +28,12 @@ COLOURS = np.array(
 
 
 def overlay(
-    image: Array, reference: Array, prediction: Array, spacing: tuple[float, float, float]
+    images: Mapping[str, Array], reference: Array, prediction: Array, spacing: Triple
 ) -> bytes:
-    """Draw image, reference and prediction side by side as PNG bytes.
+    """Draw every channel, then reference and prediction over the first of them, as PNG bytes.
 
     Args:
-        image: ``(X, Y, Z)`` in [0, 1], RAS.
+        images: Channel -> ``(X, Y, Z)`` in [0, 1], RAS; where there are several, each is named.
         reference: Labels ``(X, Y, Z)``.
         prediction: Labels ``(X, Y, Z)``.
         spacing: mm per voxel.
@@ -39,34 +41,36 @@ def overlay(
     The axial slice with the most classes, then the most reference voxels, is shown as
     radiologists look at it: patient's right on the left, anterior at the top.
     """
-    from PIL import Image
+    from PIL import Image, ImageDraw
 
     z = _richest_slice(reference)
-    plane = np.clip(image[:, :, z].astype(np.float32), 0, 1)
-    panels = [
-        paint(plane, None),
-        paint(plane, reference[:, :, z]),
-        paint(plane, prediction[:, :, z]),
-    ]
-    width = WIDTH
-    height = max(round(width * plane.shape[1] * spacing[1] / (plane.shape[0] * spacing[0])), 1)
-    tiles = []
-    for panel in panels:
+    planes = {
+        name: np.clip(image[:, :, z].astype(np.float32), 0, 1) for name, image in images.items()
+    }
+    first = next(iter(planes.values()))
+    panels = [paint(plane, None) for plane in planes.values()]
+    panels += [paint(first, labels[:, :, z]) for labels in (reference, prediction)]
+    height = max(round(WIDTH * first.shape[1] * spacing[1] / (first.shape[0] * spacing[0])), 1)
+    names = [*planes] if len(planes) > 1 else []
+    sheet = Image.new("RGB", (len(panels) * (WIDTH + GAP) - GAP, height), "black")
+    draw = ImageDraw.Draw(sheet)
+    for index, panel in enumerate(panels):
         turned = np.ascontiguousarray(np.flip(panel.transpose(1, 0, 2), (0, 1)))
-        tiles.append(Image.fromarray(turned).resize((width, height), Image.Resampling.BICUBIC))
-    sheet = Image.new("RGB", (3 * width + 2 * GAP, height), "black")
-    for index, tile in enumerate(tiles):
-        sheet.paste(tile, (index * (width + GAP), 0))
+        tile = Image.fromarray(turned).resize((WIDTH, height), Image.Resampling.BICUBIC)
+        left = index * (WIDTH + GAP)
+        sheet.paste(tile, (left, 0))
+        if index < len(names):
+            draw.text((left + 4, 3), names[index], fill="white")
     stream = io.BytesIO()
     sheet.quantize(128).save(stream, "PNG", optimize=True)
     return stream.getvalue()
 
 
 def tiles(picture: Image.Image) -> list[Image.Image]:
-    """Cut a picture that :func:`overlay` made into image, reference and prediction."""
+    """Cut a picture that :func:`overlay` made into its channels, reference and prediction."""
     return [
-        picture.crop((place * (WIDTH + GAP), 0, place * (WIDTH + GAP) + WIDTH, picture.height))
-        for place in range(3)
+        picture.crop((left, 0, left + WIDTH, picture.height))
+        for left in range(0, picture.width, WIDTH + GAP)
     ]
 
 

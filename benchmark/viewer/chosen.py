@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from medssl_bench.data.labels import class_ids
 from medssl_bench.data.orientation import to_ras
-from medssl_bench.data.regrid import ruling_source
+from medssl_bench.data.regrid import on_grid, ruling_source
 from medssl_bench.data.volume import Volume
 from medssl_bench.durable import read_verified
 from medssl_bench.errors import BenchError, CaseError, DataError, did_you_mean
@@ -78,12 +78,18 @@ def _near(cell: str, folders: Mapping[str, Path]) -> str:
     return f" Did you mean {', '.join(holding[:3])}{', ...' if len(holding) > 3 else ''}?"
 
 
-def choose(folder: Path, case: str | None, task: Task, data: Mapping[str, Path]) -> Chosen:
-    """Read a case of a record: by default the one whose Dice is the median.
+def choose(
+    folder: Path,
+    case: str | None,
+    task: Task,
+    data: Mapping[str, Path],
+    channel: str | None = None,
+) -> Chosen:
+    """Read a case of a record: by default the one whose Dice is the median, and its first channel.
 
     Raises:
-        BenchError: No predictions were kept, no such case, no data, or data other than those that
-            the record was measured on.
+        BenchError: No predictions were kept, no such case or channel, no data, or data other than
+            those that the record was measured on.
     """
     from medssl_bench.plan import data_folder
     from medssl_bench.stages.evaluate import read_prediction
@@ -92,6 +98,11 @@ def choose(folder: Path, case: str | None, task: Task, data: Mapping[str, Path])
     table = read_table(folder, "cases.parquet").to_pandas()
     if task.classifies:
         raise BenchError(f"{task.name}: whole cases are classified; there is nothing to lay over")
+    if channel is not None and channel not in task.channels:
+        raise BenchError(
+            f"{task.name}: no channel {channel!r}.{did_you_mean(channel, task.channels)} It has"
+            f" {', '.join(task.channels)}"
+        )
     if not (folder / FOLDER).is_dir():
         raise BenchError(
             f"{folder}: no predictions were kept; remove this folder and run the same command"
@@ -113,8 +124,8 @@ def choose(folder: Path, case: str | None, task: Task, data: Mapping[str, Path])
         )
     path = folder / FOLDER / file_name(name)
     read_verified(folder, f"{FOLDER}/{path.name}")
-    channel = task.preprocessing.grid or task.channels[0]
-    scan, reference = _scan_and_reference(listed[name], task)
+    channel = channel or default_channel(task)
+    scan, reference = _scan_and_reference(listed[name], task, channel)
     try:
         prediction = np.asarray(read_prediction(path, listed[name], task).array)
     except CaseError as error:
@@ -132,8 +143,16 @@ def median_case(table: pd.DataFrame) -> str:
     return str(means["case"].iloc[(len(means) - 1) // 2])
 
 
-def _scan_and_reference(case: Case, task: Task) -> tuple[Volume, NDArray[np.uint8]]:
-    scan = ruling_source(case, task.preprocessing, task.channels).read()
+def default_channel(task: Task) -> str:
+    """Return the channel on whose grid a case is measured."""
+    return task.preprocessing.grid or task.channels[0]
+
+
+def _scan_and_reference(case: Case, task: Task, channel: str) -> tuple[Volume, NDArray[np.uint8]]:
+    """Return a channel and the label on the grid of the case, as RAS."""
+    rule = task.preprocessing
+    affine = ruling_source(case, rule, task.channels).header().affine
+    scan = Volume(on_grid(case.images[channel].read(), case, channel, rule).array, affine)
     assert case.label is not None
     try:
         labels = class_ids(case.label.read().array, task.remap, task.classes)
@@ -165,7 +184,10 @@ def _check_same(
             )
 
 
-def view_path(folder: Path, case: str) -> Path:
-    """Return where the page of a record's case lies, unless told otherwise: beside the records."""
-    name = file_name(case).removesuffix(".nii.gz")
+def view_path(folder: Path, case: str, channel: str | None = None) -> Path:
+    """Return where the page of a record's case lies, unless told otherwise: beside the records.
+
+    ``channel`` where it is another than the default one.
+    """
+    name = file_name(case).removesuffix(".nii.gz") + (f"_{channel}" if channel else "")
     return folder.parents[2] / "views" / folder.parent.name / folder.name / f"{name}.html"

@@ -154,7 +154,7 @@ def make_picture(case: str, skill: float) -> bytes:
         labels[name] = label
     noise = np.random.default_rng(len(case)).normal(0, 0.05, x.shape)
     image = 0.45 * body + 0.2 * (labels["reference"] > 0) + noise * body
-    return overlay(image, labels["reference"], labels["prediction"], (1.5, 1.5, 2.0))
+    return overlay({"CT": image}, labels["reference"], labels["prediction"], (1.5, 1.5, 2.0))
 
 
 LAYERS = ("stage1.block1", "stage2.block1", "stage2.block2", "stage3.block1")

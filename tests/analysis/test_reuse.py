@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pandas as pd
 import pytest
 
 from medssl_bench import registry
+from medssl_bench.analysis.leaderboard.examples import example_rows
+from medssl_bench.analysis.leaderboard.marks import Mark
 from medssl_bench.analysis.leaderboard.results import Results, read_results
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.studies.capacity import parameters
@@ -185,6 +188,20 @@ def test_panels_show_one_case_of_every_method(results: Results) -> None:
     assert pd.Series(
         [abs(np.float32(one) - reference).mean() for one in (smit, scratch)]
     ).is_monotonic_increasing
+
+
+def test_colours_are_those_of_the_classes_that_pictures_show(results: Results) -> None:
+    """Not of the regions that are measured: WT would have the colour of the core in it."""
+    classes = {"1": "core", "2": "oedema", "3": "enhancing"}
+    records = [
+        {**record, "settings": {"task": {"classes": classes}}} for record in results.records
+    ]
+    marks = {record["cell"]["method"]: Mark("#000000", "o") for record in records}
+    told = {row.task: row.colours for row in example_rows(replace(results, records=records), marks)}
+    colours = {"core": "#e69f00", "oedema": "#56b4e9", "enhancing": "#009e73"}
+    assert told and all(one == colours for one in told.values())
+    before = example_rows(results, marks)[0].colours
+    assert [*before] == ["liver", "spleen", "lesion"] and before["liver"] == "#e69f00"
 
 
 def test_panels_without_pictures_say_so(grown: Results) -> None:

@@ -231,6 +231,7 @@ def test_median_case_leaves_absent_targets_out():
 def test_a_page_lies_beside_the_records(recorded):
     inside = view_path(recorded.folder, "t1").relative_to(recorded.root / "results")
     assert inside.as_posix() == f"views/cubes/{recorded.folder.name}/t1.html"
+    assert view_path(recorded.folder, "t1", "T2").name == "t1_T2.html"
 
 
 # What is refused
@@ -245,6 +246,8 @@ def test_unknown_cells_and_cases_offer_near_ones(recorded, bench):
     assert "no records in nowhere" in bench("view", "x", "--results", "nowhere").line
     done = bench(*recorded.words("t2"))
     assert done.code == 2 and "no test case 't2'. Did you mean 't1'?" in done.line
+    done = bench(*recorded.words("t1", "--channel", "imgae"))
+    assert done.code == 2 and "no channel 'imgae'. Did you mean 'image'? It has image" in done.line
 
 
 def test_a_key_that_several_begin_with(recorded, bench, tmp_path):

@@ -271,10 +271,11 @@ BRAINMVP = {"methods": "brainmvp", "tasks": "phantom_brain_tumor"}
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ((), ["brainmvp on corpus phantom_ct: case phantom_ct_", "no template for modality CT",
-              "methods.brainmvp.modalities", "(and 63 more cases)"]),
-        (("--set", "methods.brainmvp.modalities=[CT, MR]"),
-         ["case phantom_ct_", "needs 2 modalities of a case, it has CT"]),
+        ((), ["brainmvp on corpus phantom_ct: case phantom_ct_",
+              "needs 2 modalities of a case, it has CT", "(and 63 more cases)"]),
+        (("--corpus", "phantom_brain", "--set", "methods.brainmvp.modalities=[T1, T1c, T2]"),
+         ["brainmvp on corpus phantom_brain: case phantom_brain_", "no template for modality",
+          "those of T1, T1c, T2", "methods.brainmvp.modalities"]),
         (("--corpus", "phantom_brain", "--set", "pretrain.crop=[64, 64, 64]"),
          ["template=(56, 68, 60) is smaller than the crop", "methods.brainmvp.template"]),
         (("--corpus", "phantom_brain", "--set", "pretrain.batch=1"), ["batch of at least 2"]),
@@ -304,6 +305,52 @@ def test_modalities_on_different_grids_are_named(bench, brats) -> None:
     line = refused(bench, *words(**BRAINMVP, corpus="brats2021"), "--set", "corpus_size=4")
     assert "case BraTS2021_00002" in line and "T2 has shape 44x40x26, T1 has 44x40x28" in line
     assert "brats2021:T1" in line  # how the others are resampled
+
+
+def test_modalities_of_one_shape_that_lie_apart_are_named(bench, brats) -> None:
+    """Their voxels would be taken for one place's without a word."""
+    path = brats / "BraTS2021_00002_t2.nii.gz"
+    image = nib.load(path)
+    affine = image.affine.copy()
+    affine[0, 3] += 7
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), affine), path)
+    options = ("--set", "corpus_size=4", "--dry-run")
+    line = refused(bench, *words(**BRAINMVP, corpus="brats2021"), *options)
+    assert "case BraTS2021_00002" in line and "T2 lies up to 7.0 mm from T1" in line
+    assert bench(*words(**BRAINMVP, corpus="brats2021:T1"), *options).code == 0
+
+
+@pytest.mark.parametrize(("backbone", "multiple"), [("uniformer3d", 16), ("unet3d", 8)])
+@pytest.mark.parametrize("which", ["pretrain.crop", "finetune.crop"])
+def test_crops_that_the_backbones_of_paper_003_do_not_divide(bench, backbone, multiple, which):
+    command = words(**BRAINMVP, corpus="phantom_brain", backbone=backbone)
+    crop = f"[32, 32, {32 + multiple // 2}]"
+    line = refused(bench, *command, "--set", f"{which}={crop}")
+    assert f"{which} 32x32x{32 + multiple // 2}: backbone {backbone}" in line
+    assert f"multiples of {multiple}" in line
+
+
+def test_a_published_corpus_of_one_modality(bench, brats) -> None:
+    from medssl_bench.registry import corpora
+
+    corpora.load("adni").write_samples(brats.parents[1] / "adni")
+    command = words(**BRAINMVP, corpus="adni")
+    line = refused(bench, *command, "--set", "corpus_size=4", "--set", "pretrain.batch=4")
+    assert "brainmvp on corpus adni: case " in line
+    assert "needs 2 modalities of a case, it has T1" in line
+
+
+def test_a_case_that_has_nothing_is_named(bench, monkeypatch) -> None:
+    from medssl_bench.tasks.corpora import phantom
+
+    few = phantom.contrasts_of
+    monkeypatch.setattr(
+        phantom, "contrasts_of", lambda seed, site: () if site == "south" else few(seed, site)
+    )
+    command = words(**BRAINMVP, corpus="phantom_brain")
+    line = refused(bench, *command, "--set", "corpus_size=160")
+    assert "case phantom_brain_002: " in line and "no image of any modality (T1, " in line
+    assert "(and 39 more)" in line
 
 
 def test_a_case_of_one_modality_among_others_is_named(bench, monkeypatch) -> None:

@@ -157,6 +157,27 @@ def test_losses_and_gradients_equal_a_float64_computation(
         torch.testing.assert_close(mine.grad.double(), theirs.grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
+def test_a_part_without_weight_is_not_computed_and_decides_nothing() -> None:
+    """Paper 003, Table 4: without template copies, the batch norms see none of them either."""
+    whole, alone = build(contrast_from=0.0), build(lambda_md=0.0, lambda_cl=0.0)
+    seen: list[Tensor] = []
+    alone.encoder.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    losses = alone(batch())
+    losses.total.backward()
+    assert {*losses.terms} == {"cmr"} and torch.equal(losses.total, losses.terms["cmr"])
+    (image,) = seen
+    assert len(image) == len(CASES)
+    given, (pairs, masks) = batch(), draws_of(alone)
+    for i, (own, other) in enumerate(pairs):
+        hidden = alone.masking.enlarge(masks[1, i][None], 1)[0]
+        expected = torch.where(hidden, given.channels[i][other], given.channels[i][own])
+        assert torch.equal(image[i, 0], expected)
+    assert alone.templates.volumes.grad is None
+    assert {*whole(batch()).terms} == {"cmr", "md", "cl"}
+    assert {*build(contrast_from=0.0, lambda_cl=0.0)(batch()).terms} == {"cmr", "md"}
+    assert {*build(contrast_from=0.0, lambda_md=0.0)(batch()).terms} == {"cmr", "cl"}
+
+
 def test_templates_of_modalities_that_were_not_drawn_get_no_gradient() -> None:
     method = learned(build())
     method(batch()).total.backward()
@@ -269,6 +290,7 @@ def test_a_window_of_a_template_lies_where_the_crop_does() -> None:
         ({"cell": 5}, "cell=5 does not divide the crop"),
         ({"ratio": 1.0}, "ratio=1.0"),
         ({"tau": 0.0}, "tau=0.0 must be above 0"),
+        ({"lambda_md": -1.0}, "lambda_md=-1.0 must be 0 or above"),
         ({"modalities": ("T1",)}, "two or more"),
         ({"modalities": ("T1", "T1")}, "each named once"),
     ],

@@ -113,7 +113,7 @@ def test_an_unknown_sweep_is_told_with_the_nearest():
 
 
 def test_every_experiment_of_the_papers_is_there():
-    assert set(sweep_names()) == PAPER_004 | {"label_efficiency"}
+    assert set(sweep_names()) == PAPER_004 | {"label_efficiency", "ablation"}
     for name in sweep_names():
         sweep = load_sweep(name)
         assert sweep.name == name
@@ -158,8 +158,29 @@ def test_the_grids_are_the_papers():
     }  # fmt: skip
     (few,) = load_sweep("few_shot").words()
     assert few["shots"] == ("5", "10", "20", "full")
-    (efficiency,) = load_sweep("label_efficiency").words()
-    assert efficiency["shots"] == ("20%", "40%", "60%", "80%", "full")
+    for words in load_sweep("label_efficiency").words():
+        assert words["shots"] == ("20%", "40%", "60%", "80%", "full")
+        assert ("brainmvp" in words["methods"]) == (words["backbone"] == "uniformer3d")
+
+
+def test_the_ablation_switches_one_part_on_after_another():
+    """Paper 003, Table 4: nothing, reconstruction, distillation too, contrast too."""
+    from medssl_bench.methods.brainmvp import BrainMVP
+
+    none, *steps = load_sweep("ablation").words()
+    assert none["methods"] == ("scratch",) and len(steps) == 3
+    weights = []
+    for words in steps:
+        assert words["methods"] == ("brainmvp",) and words["tasks"] == none["tasks"]
+        changed = {
+            name.removeprefix("methods.brainmvp."): value
+            for name, value in words["settings"].items()
+            if name.startswith("methods.brainmvp.")
+        }
+        config = BrainMVP.Config(**changed)
+        weights.append((config.lambda_md, config.lambda_cl))
+    assert weights == [(0, 0), (1, 0), (1, 1)]
+    assert len(estimate_sweep(load_sweep("ablation")).pretrainings) == 3
 
 
 def test_an_estimate_by_hand():

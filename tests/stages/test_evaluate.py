@@ -14,7 +14,7 @@ from medssl_bench.data.cache import VolumeCache
 from medssl_bench.data.prepared import Prepared
 from medssl_bench.data.reading import FileSource
 from medssl_bench.stages.evaluate import evaluate, target_rows, working_dice
-from medssl_bench.stages.slices import overlay
+from medssl_bench.stages.slices import overlay, tiles
 from medssl_bench.task import Case, Intensity, Preprocessing, Task
 from medssl_bench.training import Compute
 
@@ -146,8 +146,31 @@ def test_the_picture_shows_the_patients_right_on_the_left() -> None:
     image[15:, 5:, :] = 1  # right (R+) and anterior (A+) in RAS
     empty = np.zeros(image.shape, np.uint8)
     empty[0, 0, 2] = 1
-    png = Image.open(BytesIO(overlay(image, empty, empty, (1, 1, 1)))).convert("L")
+    png = Image.open(BytesIO(overlay({"CT": image}, empty, empty, (1, 1, 1)))).convert("L")
     panel = np.asarray(png)[:, :200]
     h = panel.shape[0]
     assert panel[: h // 4, :40].mean() > 200  # top left: anterior right
     assert panel[h // 2 + 5 :, 60:].mean() < 30
+
+
+def test_a_picture_has_a_tile_of_every_channel_and_says_which() -> None:
+    from io import BytesIO
+
+    from PIL import Image
+
+    images = {"T1": np.zeros((20, 20, 4), np.float32), "FLAIR": np.full((20, 20, 4), 0.25)}
+    reference = np.zeros((20, 20, 4), np.uint8)
+    reference[5:10, 5:10, 2] = 1
+    empty = np.zeros_like(reference)
+
+    def drawn(channels: dict[str, np.ndarray]) -> list[np.ndarray]:
+        picture = Image.open(BytesIO(overlay(channels, reference, empty, (1, 1, 1))))
+        return [np.asarray(tile.convert("RGB")) for tile in tiles(picture)]
+
+    first, second, marked, missed = drawn(images)
+    assert first.shape == second.shape == (200, 200, 3)
+    assert first[:16].max() > 200 and second[:16].max() > 200  # their names
+    assert not first[20:].any() and (second[20:] // 8 == 63 // 8).all()
+    assert marked[20:].any() and not missed.any()  # the reference over the first channel
+    alone, _, _ = drawn({"T1": images["T1"]})
+    assert not alone.any()  # there is nothing to tell apart

@@ -131,7 +131,7 @@ class Maker:
         record = make_record(measure(method, number), method, number, **changes)
         store = Store(self.root)
         labels = reference("t0"), prediction("t0", method, number)
-        picture = overlay(labels[0].astype(float), *labels, SPACING)
+        picture = overlay({"CT": labels[0].astype(float)}, *labels, SPACING)
         assert store.write(record, cases, history, {"slices/t0.png": picture})
         return store.folder(record.cell)
 
