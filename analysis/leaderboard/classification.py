@@ -44,7 +44,10 @@ ALIKE = "no test case tells the two apart, so there is no interval"
 
 
 def board_tables(
-    board: pd.DataFrame, marks: Mapping[str, Mark], leaks: Mapping[tuple[str, str], Value]
+    board: pd.DataFrame,
+    marks: Mapping[str, Mark],
+    leaks: Mapping[tuple[str, str], Value],
+    families: Mapping[str, str],
 ) -> dict[str, list[tuple[str, Table]]]:
     """Return shots and table of each task's boards; ``leaks`` as in ``views``."""
     tables: dict[str, list[tuple[str, Table]]] = {}
@@ -56,7 +59,7 @@ def board_tables(
             caption=f"{task}, {views.shots_text(str(shots))}",
             columns=COLUMNS,
             rows=[
-                _row(one, marks[one["method"]], place == 0, low, high, leaks)
+                _row(one, marks[one["method"]], place == 0, low, high, leaks, families)
                 for place, one in enumerate(rows_of(rows))
             ],
             sorted_by=COLUMNS.index("AUC"),
@@ -74,6 +77,7 @@ def _row(
     low: float,
     high: float,
     leaks: Mapping[tuple[str, str], Value],
+    families: Mapping[str, str],
 ) -> Row:
     few = int(one["smallest_class"])
     cells = [
@@ -84,7 +88,13 @@ def _row(
         Value(str(int(one["n_cases"])), int(one["n_cases"]), note=f"rarest class {few}"),
         *views.origin(one, leaks),
     ]
-    return Row(one["method"], mark, cells, best and math.isfinite(one["auc"]))
+    data = {
+        "family": families.get(one["method"], "unknown"),
+        "backbone": one["backbone"],
+        "profile": one["profile"],
+        "source": "measured",
+    }
+    return Row(one["method"], mark, cells, best and math.isfinite(one["auc"]), data)
 
 
 def _metric(one: Mapping[str, Any], name: str) -> Value:

@@ -53,6 +53,8 @@ from medssl_bench.analysis.leaderboard.pictures import write_pictures
 from medssl_bench.analysis.leaderboard.plots import Plot
 from medssl_bench.analysis.leaderboard.results import Results, read_results
 from medssl_bench.analysis.leaderboard.standings import DEFAULT, Definition, Key, Standing, flips
+from medssl_bench.analysis.leaderboard.views import prose, unquoted
+from medssl_bench.analysis.statistics.panel import AREA
 from medssl_bench.durable import temporary_name
 
 MODULES = (
@@ -173,6 +175,19 @@ class Report:
         return found
 
     @cached_property
+    def class_rows(self) -> dict[str, dict[str, Any]]:
+        """What the comparison needs of each row of classification, by its name on the page."""
+        found = {}
+        for (task, shots), rows in self.classes.groupby(["task", "shots"], sort=False):
+            records = tables.rows_of(rows)
+            words = [{name: str(row[name]) for name in tables.ROW} for row in records]
+            for row, one, label in zip(records, words, row_labels(words), strict=True):
+                name = overview.row_id(tuple(one[key] for key in tables.ROW))
+                auc = None if row["auc"] != row["auc"] else float(f"{row['auc']:.7g}")
+                found[name] = {"task": task, "shots": shots, "label": label, "auc": auc}
+        return found
+
+    @cached_property
     def row_of(self) -> dict[str, Key]:
         """Row of each cell, by its key."""
         first = self.results.cases.drop_duplicates("key")
@@ -254,6 +269,7 @@ def render(
         undefined=jinja2.StrictUndefined,
         loader=jinja2.PackageLoader("medssl_bench.analysis.leaderboard"),
     )
+    environment.filters |= {"prose": prose, "unquoted": unquoted}
     results, marks = report.results, report.marks
     script = "\n".join(_static(f"{name}.js") for name in MODULES)
     found_leaks = leaks.leak_values(results.records)
@@ -287,7 +303,7 @@ def render(
         if len(report.board)
         else None,
         own=list(own),
-        classes=class_views.board_tables(report.classes, marks, found_leaks),
+        classes=class_views.board_tables(report.classes, marks, found_leaks, families),
         leaks=leaks.leak_lines(results.records),
         conflicts=provenance.conflict_table(results, marks),
         filters=_filters(blocks, modality, tasks, report.classes),
@@ -352,13 +368,22 @@ def _filters(
 
 
 def _choices(report: Report) -> dict[str, Any]:
-    """Return the metrics to switch between."""
+    """Return the metrics to rank and to compare by."""
     return {
         "metrics": [
             (one.metric, METRIC_WORDS[one.metric][0])
             for one in report.standings
             if one.empty == "left out"
-        ]
+        ],
+        "compared": [
+            (metric, word)
+            for metric, word in pairs.WORDS.items()
+            if (
+                len(report.classes)
+                if metric == AREA
+                else any(one.metric == metric for one in report.standings)
+            )
+        ],
     }
 
 
@@ -391,6 +416,7 @@ def _page_data(report: Report, tasks: Sequence[str]) -> dict[str, Any]:
             }
             for key in before
         },
+        "classes": report.class_rows,
     }
 
 

@@ -15,6 +15,7 @@ from medssl_bench.analysis.classification import is_classified
 from medssl_bench.audit.exposure import audited_later, read_verdicts
 from medssl_bench.audit.verdicts import Verdict
 from medssl_bench.errors import BenchError
+from medssl_bench.label_maps import FOLDER as PREDICTIONS
 from medssl_bench.label_maps import file_name
 from medssl_bench.record import Record
 from medssl_bench.records.conflicts import Conflict, read_conflicts
@@ -59,6 +60,8 @@ class Results:
     pretraining_hours: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each pretraining, by its key."""
     slices: Sequence[Slice] = ()
+    predictions: frozenset[str] = frozenset()
+    """Keys of the cells whose label maps were kept, which ``bench view`` needs."""
     viewers: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     """Key of a cell to what ``bench view`` wrote of its cases."""
     paths: Mapping[str, str] = field(default_factory=dict)
@@ -146,6 +149,9 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
             key: float(info["cost"]["wall_hours"]) for key, info in known.items() if "cost" in info
         },
         slices=read_slices(records, folders),
+        predictions=frozenset(
+            key for key, folder in folders.items() if (folder / PREDICTIONS).is_dir()
+        ),
         viewers={
             key: found
             for key, folder in folders.items()

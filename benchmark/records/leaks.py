@@ -46,8 +46,8 @@ def leak_findings(
         Finding(
             f"{task}, {corpus}", "leaks",
             f"{len(cells)} cells were pretrained on {corpus}, in which nobody looked for test cases"
-            f" of {task}: run `bench data audit {task} --corpus {corpus} --results {results}`{whose},"
-            " or say why not with `bench submit --unchecked-leaks REASON`",
+            f" of {task}: run `bench data audit {task} --corpus {corpus} --results {results}`"
+            f"{whose}, or say why not with `bench submit --unchecked-leaks REASON`",
         )
         for (task, corpus), cells in sorted(unchecked.items())
     ]  # fmt: skip

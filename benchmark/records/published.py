@@ -82,6 +82,7 @@ def _joined(first: Results, second: Results) -> Results:
         attention=rows(first.attention, second.attention),
         pretraining_hours={**second.pretraining_hours, **first.pretraining_hours},
         slices=[*first.slices, *(one for one in second.slices if one.key in new)],
+        predictions=first.predictions | second.predictions,
         viewers={**second.viewers, **first.viewers},
         paths={**second.paths, **first.paths},
         sources={**second.sources, **first.sources},
