@@ -9,7 +9,7 @@ import html
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
@@ -62,7 +62,7 @@ class Line:
     x: np.ndarray
     y: np.ndarray
     spread: np.ndarray | None = None
-    words: Sequence[str] = ()
+    words: Sequence[str] = field(default=(), kw_only=True)
     """What stands beside each point, if anything."""
 
 

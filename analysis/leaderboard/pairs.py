@@ -97,12 +97,13 @@ def _board(panel: Panel) -> Board:
     for (first, second), answer, p in zip(panel.pairs, answers, adjusted, strict=True):
         better = sign * settled(means[first] - means[second])
         counts = [int(some.sum()) for some in (better > 0, better == 0, better < 0)]
-        effect = float(rank_biserial(better[None])[0])
+        wins, ties, losses = [None] * 3 if of_a_set else counts
+        effect = np.nan if of_a_set else float(rank_biserial(better[None])[0])
         found.append(
             Pair(
                 panel.methods[first], panel.methods[second], ids[first], ids[second],
                 answer.difference, answer.low, answer.high, answer.p, float(p),
-                *((None, None, None, np.nan) if of_a_set else (*counts, effect)), answer.reason,
+                wins, ties, losses, effect, answer.reason,
             )
         )  # fmt: skip
     test = AREAS[several] if of_a_set else RETRAINING if several else CHECKPOINTS

@@ -122,9 +122,10 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     shifts = np.linspace(-0.15, 0.15, len(groups)) if len(groups) > 1 else [0.0]
     for ((method, *corpus), rows), shift in zip(groups, shifts, strict=True):
         places = [order.index(one) for one in zip(rows["backbone"], rows["crop"], strict=True)]
-        ends = (rows[name].to_numpy(float) for name in ("mean", "low", "high"))
+        y, low, high = (rows[name].to_numpy(float) for name in ("mean", "low", "high"))
         label = " ".join((str(method), *map(str, corpus))).strip()
-        points(axes, np.array(places) + shift, *ends, marks[str(method)], label=label)
+        x = np.array(places) + shift
+        points(axes, x, y, low, high, mark=marks[str(method)], label=label)
     words = [
         f"{backbone}\n{size:.1f} M" + (f"\n{crop}" if crop else "")
         for size, crop, backbone in kinds.to_numpy()

@@ -103,9 +103,9 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     for (method, corpus, crop), rows in grown.groupby(["method", "corpus", "crop"], sort=False):
         line = pd.concat([scratch, rows]) if len(scratch) == 1 else rows
         mark = marks[str(method)]
-        columns = (line[name].to_numpy(float) for name in ("scans", "mean", "low", "high"))
+        x, y, low, high = (line[name].to_numpy(float) for name in ("scans", "mean", "low", "high"))
         label = ", ".join(filter(None, (str(method), str(corpus), str(crop))))
-        points(axes, *columns, mark, label=label, linestyle="-")
+        points(axes, x, y, low, high, mark=mark, label=label, linestyle="-")
     known = np.unique(table["scans"])
     axes.set_xticks(known, [str(scans) for scans in known])
     axes.set_xlabel(f"Scans pretrained on (0: {BASELINE})")

@@ -69,8 +69,8 @@ def points(
     y: NDArray[np.float64],
     low: NDArray[np.float64],
     high: NDArray[np.float64],
-    mark: Mark,
     *,
+    mark: Mark,
     label: str,
     linestyle: str = "none",
 ) -> None:

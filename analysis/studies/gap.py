@@ -120,8 +120,8 @@ def _draw(axes: Axes, title: str, found: Sequence[Panel], table: pd.DataFrame) -
         rows = table[(table["method"] == label) & table["gap"].notna()]
         places = np.array([shots.index(word) for word in rows["shots"]]) + shift
         mark = marks[identity["method"]]
-        ends = (rows[name].to_numpy(float) for name in ("gap", "low", "high"))
-        points(axes, places, *ends, mark, label=label, linestyle=mark.dash)
+        y, low, high = (rows[name].to_numpy(float) for name in ("gap", "low", "high"))
+        points(axes, places, y, low, high, mark=mark, label=label, linestyle=mark.dash)
     axes.axhline(0, color="#1b1f23", linewidth=0.8)
     axes.set_xticks(range(len(shots)), shots)
     axes.set_xlim(-0.4, len(shots) - 0.6)

@@ -98,9 +98,7 @@ def _set_findings(
     return findings + set_findings(source, rest, None)
 
 
-def set_findings(
-    source: Source, entries: Sequence[Entry], unchecked: str | None
-) -> list[Finding]:
+def set_findings(source: Source, entries: Sequence[Entry], unchecked: str | None) -> list[Finding]:
     """Look at a set as a whole: its draws, and what it says of leaks."""
     records, unpacked = [entry.record for entry in entries], source.manifest is not None
     return draw_findings(records) + leak_findings(
