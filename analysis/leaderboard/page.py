@@ -288,6 +288,7 @@ def render(
         report.targets, tables.target_order(results.segmented), marks
     )
     tasks = sorted({record["cell"]["task"] for record in results.records})
+    order = overall.places([one for part in report.parts for one in part.panels])
     return environment.get_template("page.html").render(
         script=Markup(script),
         style=Markup(_static("page.css")),
@@ -297,11 +298,8 @@ def render(
         modality=modality,
         blocks=blocks,
         many_tables=MANY_TABLES,
-        overall=overall.overall_table(
-            overall.places([one for part in report.parts for one in part.panels]), marks
-        )
-        if len(report.board)
-        else None,
+        overall=overall.overall_table(order, marks),
+        side_by_side=overall.matrix_table(report.standings.get(DEFAULT, {}), order, marks),
         own=list(own),
         classes=class_views.board_tables(report.classes, marks, found_leaks, families),
         leaks=leaks.leak_lines(results.records),
