@@ -7,8 +7,8 @@ averaged with Dice.
 
 A run is one (draw, seed); its metrics are of all its test cases together. They are averaged over
 the seeds of a draw, then over draws. The gain over scratch is a difference of accuracies, since
-only being right or wrong is known of each case: AUC and F1 belong to a test set and have no paired
-difference.
+only being right or wrong is known of each case: AUC and F1 belong to a test set. AUCs of two
+methods are compared by DeLong's placements (:func:`placed`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medssl_bench.analysis import tables
+from medssl_bench.analysis.statistics.areas import placements
 from medssl_bench.analysis.tables import RUN, as_words
 from medssl_bench.errors import BenchError
 
@@ -164,6 +165,27 @@ def leaderboard(cases: pd.DataFrame) -> pd.DataFrame:
     alike = gains["gain_low"] == gains["gain_high"]
     gains.loc[alike, ["gain_low", "gain_high"]] = math.nan
     return tables.sort_board(board.join(gains), "auc")
+
+
+def placed(cases: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per (run, case): ``value``, the mean of which is the run's AUC.
+
+    Of several classes it is the mean of each against the rest. How values spread over cases is how
+    sure the AUC is (see :func:`medssl_bench.analysis.statistics.areas.placements`). Runs of test
+    cases with fewer than two of a class have none.
+    """
+    keys = [*RUN, "case", "target", "predicted", "true"]
+    table = as_words(cases[is_classified(cases)], keys)
+    parts = []
+    for _, rows in table.groupby(RUN, sort=False):
+        classes, true, probabilities = _grids(_checked(rows))
+        if np.bincount(true, minlength=len(classes)).min() < 2:
+            continue
+        asked = range(len(classes)) if len(classes) > 2 else (1,)
+        values = [placements(true == one, probabilities[:, one]) for one in asked]
+        once = rows.drop_duplicates("case").sort_values("case")
+        parts.append(once[[*RUN, "case"]].assign(value=np.mean(values, axis=0)))
+    return pd.concat(parts) if parts else pd.DataFrame(columns=[*RUN, "case", "value"])
 
 
 def _summarise_runs(runs: pd.DataFrame) -> pd.DataFrame:

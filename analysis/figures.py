@@ -9,7 +9,7 @@ import html
 import io
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib as mpl
@@ -20,12 +20,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from medssl_bench.analysis.leaderboard.marks import Mark
 
 INK = "#1b1f23"
 GRID = "#d5dae0"
+BLANK = "#fffffe"
+"""Inside of hollow markers; on a page its paper's colour."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "medssl-bench",
@@ -60,16 +62,25 @@ class Line:
     x: np.ndarray
     y: np.ndarray
     spread: np.ndarray | None = None
+    words: Sequence[str] = field(default=(), kw_only=True)
+    """What stands beside each point, if anything."""
 
 
 def metric_against_shots(
     task: str, shots: Sequence[str], lines: Sequence[Line], metric: str = "Dice"
 ) -> str:
-    """Draw Dice or AUC against shots, a line per method; x indexes ``shots``, bars are +/- 1 SD."""
+    """Draw Dice or AUC against shots, a line per method; x indexes ``shots``, bars are +/- 1 SD.
+
+    A point without a spread is hollow.
+    """
+    alone = [
+        ~np.isfinite(line.y if line.spread is None else line.spread) & np.isfinite(line.y)
+        for line in lines
+    ]
 
     def draw(axes: Axes) -> None:
         offsets = np.linspace(-0.12, 0.12, len(lines)) if len(lines) > 1 else [0.0]
-        for line, offset in zip(lines, offsets, strict=True):
+        for line, offset, hollow in zip(lines, offsets, alone, strict=True):
             style: dict[str, Any] = {"color": line.mark.colour, "zorder": 3}
             axes.plot(
                 line.x + offset, line.y, linestyle=line.mark.dash, linewidth=1.6,
@@ -81,6 +92,12 @@ def metric_against_shots(
                 axes.errorbar(
                     (line.x + offset)[known], line.y[known], line.spread[known],
                     fmt="none", elinewidth=1.1, capsize=2.5, capthick=1.1, **style,
+                )  # fmt: skip
+            if hollow.any():
+                axes.plot(
+                    (line.x + offset)[hollow], line.y[hollow], linestyle="none",
+                    marker=line.mark.marker, markersize=5, markeredgewidth=1.3,
+                    markerfacecolor=BLANK, **style,
                 )  # fmt: skip
         axes.set_xticks(range(len(shots)), shots)
         axes.set_xlim(-0.4, len(shots) - 0.6)
@@ -99,23 +116,42 @@ def metric_against_shots(
         )
         for line in lines
     )
-    return _svg(task, f"{metric} against shots on {task}. {text}.", draw, lines)
+    hollow = "hollow: one run, no spread" if any(one.any() for one in alone) else ""
+    return _svg(task, f"{metric} against shots on {task}. {text}.", draw, lines, hollow)
 
 
 def metric_against_hours(task: str, lines: Sequence[Line]) -> str:
-    """Draw mean Dice against the wall time of a cell; hours on a logarithmic axis."""
+    """Draw mean Dice against the wall time of a cell, a line per method through its shots.
+
+    ``words`` of a line are the shots, written beside its points. Time is in the unit that suits
+    it, on a logarithmic axis where it spans more than a factor of 3.
+    """
+    hours = np.concatenate([line.x for line in lines])
+    unit, factor = next(
+        (name, times)
+        for name, times in (("Hours", 1), ("Minutes", 60), ("Seconds", 3600))
+        if np.nanmax(hours) * times >= 2 or times == 3600
+    )
 
     def draw(axes: Axes) -> None:
         for line in lines:
             axes.plot(
-                line.x, line.y, color=line.mark.colour, linestyle="none",
-                marker=line.mark.marker, markersize=6.5, markeredgewidth=0,
+                factor * line.x, line.y, color=line.mark.colour, linestyle=line.mark.dash,
+                linewidth=0.9, marker=line.mark.marker, markersize=6.5, markeredgewidth=0,
             )  # fmt: skip
-        hours = np.concatenate([line.x for line in lines])
-        if hours.min() > 0 and hours.max() > 3 * hours.min():
+            for x, y, word in zip(line.x, line.y, line.words, strict=True):
+                axes.annotate(
+                    word, (factor * x, y), (5, 4), textcoords="offset points", fontsize=8,
+                    color=line.mark.colour,
+                )  # fmt: skip
+        if np.nanmin(hours) > 0 and np.nanmax(hours) > 3 * np.nanmin(hours):
             axes.set_xscale("log")
-        axes.set_xlabel("Hours of a cell (fine-tuning and evaluation)")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlabel(f"{unit} of a cell (fine-tuning and evaluation)")
         axes.set_ylabel("Dice (mean over test cases)")
+        axes.margins(x=0.08, y=0.1)
 
     text = "; ".join(
         f"{line.label}: "
@@ -205,7 +241,8 @@ def inline(svg: str, name: str) -> str:
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = re.sub(r'(href="|url\()#', rf"\1#{name}-", body)
     body = re.sub(r'aria-labelledby="[^"]*"', f'aria-labelledby="{name}-t {name}-d"', body)
-    return body.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    body = body.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    return body.replace(BLANK, "var(--paper)")
 
 
 def _squeezed(path: str) -> str:
@@ -213,11 +250,17 @@ def _squeezed(path: str) -> str:
     return re.sub(r"\s*([A-Z])\s*", r"\1", path).strip()
 
 
-def _svg(title: str, description: str, draw: Callable[[Axes], None], lines: Sequence[Line]) -> str:
+def _svg(
+    title: str,
+    description: str,
+    draw: Callable[[Axes], None],
+    lines: Sequence[Line],
+    hollow: str = "",
+) -> str:
     style = {**sns.axes_style("ticks"), **STYLE}
     with mpl.rc_context(style):
         columns = 1 if max((len(line.label) for line in lines), default=0) > 20 else 3
-        height = HEIGHT + LEGEND_ROW * -(-len(lines) // columns)
+        height = HEIGHT + LEGEND_ROW * -(-(len(lines) + bool(hollow)) // columns)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         axes.set_title(title, loc="left", fontweight="bold")
@@ -225,7 +268,7 @@ def _svg(title: str, description: str, draw: Callable[[Axes], None], lines: Sequ
         axes.set_axisbelow(True)
         draw(axes)
         sns.despine(ax=axes)
-        _legend(figure, lines, columns)
+        _legend(figure, lines, columns, hollow)
         text = _drawn_once(figure)
     return accessible(text, title, description)
 
@@ -242,7 +285,7 @@ def _drawn_once(figure: Figure) -> str:
     return buffer.getvalue()
 
 
-def _legend(figure: Figure, lines: Sequence[Line], columns: int) -> None:
+def _legend(figure: Figure, lines: Sequence[Line], columns: int, hollow: str) -> None:
     handles = [
         Line2D([], [], color=one.mark.colour, linestyle=one.mark.dash, lw=1.6,
                marker=one.mark.marker, markersize=5.5, markeredgewidth=0)
@@ -250,10 +293,19 @@ def _legend(figure: Figure, lines: Sequence[Line], columns: int) -> None:
     ]  # fmt: skip
     # A leading underscore would hide a label; a zero-width space before it keeps it.
     labels = [f"\u200b{one.label}" if one.label.startswith("_") else one.label for one in lines]
+    if hollow:
+        handles.append(hollow_handle())
+        labels.append(hollow)
     figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9,
         handlelength=2.6, columnspacing=1.4,
     )  # fmt: skip
+
+
+def hollow_handle() -> Line2D:
+    """Return what stands in a legend for points that have no interval."""
+    return Line2D([], [], linestyle="none", marker="o", markersize=5, markeredgewidth=1.3,
+                  markeredgecolor=INK, markerfacecolor=BLANK)  # fmt: skip
 
 
 def accessible(svg: str, title: str, description: str) -> str:
@@ -262,8 +314,7 @@ def accessible(svg: str, title: str, description: str) -> str:
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.S)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
     svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), svg)
-    head = (
-        f'<title id="t">{html.escape(title)}</title><desc id="d">{html.escape(description)}</desc>'
-    )
+    title, description = (html.escape(text.replace("`", "")) for text in (title, description))
+    head = f'<title id="t">{title}</title><desc id="d">{description}</desc>'
     attributes = 'role="img" aria-labelledby="t d" stroke-linejoin="round" stroke-linecap="butt"'
     return re.sub(r"<svg ([^>]*)>", lambda m: f"<svg {attributes} {m[1]}>{head}", svg, count=1)

@@ -189,13 +189,21 @@ class Store:
         name = which.slug if isinstance(which, Cell) else which
         raise BenchError(f"{self.root}: no record of {name}; see `bench status`")
 
-    def records(self) -> Iterator[Record]:
-        """Yield every sound record; a bad one names itself in a warning and is skipped."""
+    def records(self, *, whole: bool = False) -> Iterator[Record]:
+        """Yield every sound record; a bad one names itself in a warning and is skipped.
+
+        With ``whole`` its tables are compared with their checksums, too.
+        """
         for folder in _published(self.root / "records", depth=2):
             try:
-                yield read_record(folder)
+                record = read_record(folder)
+                for name in TABLES if whole else ():
+                    if TABLES[name](record.similarity):
+                        read_verified(folder, f"{name}.parquet")
             except BenchError as error:
                 warnings.warn(f"record skipped: {error}", stacklevel=2)
+            else:
+                yield record
 
     def cases(self) -> pd.DataFrame:
         """Return the case rows of all records, each with its cell's ``tables.CELL_COLUMNS``."""

@@ -215,10 +215,13 @@ def test_a_changed_number_is_noticed(store: Store) -> None:
 @pytest.mark.parametrize("position", [0.1, 0.5, 0.9])
 def test_a_damaged_table_names_itself(store: Store, position: float) -> None:
     for draw in range(2):
-        write(store, draw)
+        record = record_of(draw).model_copy(update={"similarity": None})
+        store.write(record, cases_of(draw), history_of(draw))
     damage(store.folder(record_of(0).cell) / "cases.parquet", position)
     with pytest.warns(UserWarning, match="table skipped.*cases.parquet"):
         assert set(store.cases().draw) == {1}
+    with pytest.warns(UserWarning, match="record skipped.*cases.parquet is not as it was written"):
+        assert [one.cell.draw for one in store.records(whole=True)] == [1]
 
 
 def test_a_record_in_another_cell_s_folder_is_refused(store: Store) -> None:

@@ -51,6 +51,7 @@ def board_tables(
     marks: Mapping[str, Mark],
     leaks: Mapping[tuple[str, str], Value],
     printed: Mapping[tuple[str, str], Sequence[ReportedRow]],
+    families: Mapping[str, str],
 ) -> dict[str, list[tuple[str, Table]]]:
     """Return shots and table of each task's boards, printed rows below measured.
 
@@ -65,7 +66,7 @@ def board_tables(
             caption=f"{task}, {views.shots_text(str(shots))}",
             columns=COLUMNS,
             rows=[
-                _row(one, marks[one["method"]], place == 0, low, high, leaks)
+                _row(one, marks[one["method"]], place == 0, low, high, leaks, families)
                 for place, one in enumerate(rows_of(rows))
             ]
             + [_printed_row(one) for one in printed.get((str(task), str(shots)), ())],
@@ -84,6 +85,7 @@ def _row(
     low: float,
     high: float,
     leaks: Mapping[tuple[str, str], Value],
+    families: Mapping[str, str],
 ) -> Row:
     few = int(one["smallest_class"])
     cells = [
@@ -94,7 +96,13 @@ def _row(
         Value(str(int(one["n_cases"])), int(one["n_cases"]), note=f"rarest class {few}"),
         *views.origin(one, leaks),
     ]
-    return Row(one["method"], mark, cells, best and math.isfinite(one["auc"]))
+    data = {
+        "family": families.get(one["method"], "unknown"),
+        "backbone": one["backbone"],
+        "profile": one["profile"],
+        "source": "measured",
+    }
+    return Row(one["method"], mark, cells, best and math.isfinite(one["auc"]), data)
 
 
 def _printed_row(one: ReportedRow) -> Row:

@@ -64,7 +64,7 @@ def write_data(
         records = by_task[task]
         found = {
             **_shared(records),
-            **_cells(records, tables[task], rows, ids, pictures, results.paths),
+            **_cells(records, tables[task], rows, ids, pictures, results),
             "boards": [plain(board) for board in boards if board.task == task],
         }
         for cell in found["cells"]:
@@ -125,7 +125,7 @@ def _cells(
     rows: Mapping[str, Key],
     ids: Mapping[Key, str],
     pictures: Mapping[str, Mapping[str, str]],
-    paths: Mapping[str, str],
+    results: Results,
 ) -> dict[str, Any]:
     case_places, cases = pd.factorize(table["case"].astype(str))
     target_places, targets = pd.factorize(table["target"].astype(str))
@@ -146,11 +146,12 @@ def _cells(
             arrays[name] = [_short(row) for row in dense.tolist()]
     cells = [
         {
-            **_cell(record, paths),
+            **_cell(record, results.paths),
             "row": ids.get(rows.get(record["key"], ()), ""),
             "status": "".join(status[number]),
             **{name: found[number] for name, found in arrays.items()},
             "pictures": dict(pictures.get(record["key"], {})),
+            "predictions": record["key"] in results.predictions,
         }
         for number, record in enumerate(records)
     ]

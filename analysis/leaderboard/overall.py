@@ -1,4 +1,4 @@
-"""One ranking over all tasks and shots, with what resampling leaves of it."""
+"""All tasks and shots: one ranking with what resampling leaves of it, and means side by side."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
-from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number
+from medssl_bench.analysis.leaderboard.standings import Key, Standing
+from medssl_bench.analysis.leaderboard.views import NO_TARGET, Row, Table, Value, number
 from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_means
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.statistics.ranks import ranks_of
-from medssl_bench.analysis.tables import IDENTITY
+from medssl_bench.analysis.tables import IDENTITY, ROW, shots_order
 
 ACROSS = [name for name in IDENTITY if name != "protocol"]
 """What a method keeps from task to task; the protocol names the task."""
@@ -119,3 +120,48 @@ def overall_table(found: Sequence[Place], marks: Mapping[str, Mark]) -> Table | 
         rows.append(Row(label, marks[one.identity["method"]], cells))
     caption = "Overall, all tasks and shots"
     return Table("overall", caption, COLUMNS, rows, COLUMNS.index("Mean rank"), hints=HINTS)
+
+
+def matrix_table(
+    standings: Mapping[Key, Standing], order: Sequence[Place], marks: Mapping[str, Mark]
+) -> Table | None:
+    """Write mean Dice of every method (row) on every board (column); None of a single board.
+
+    Args:
+        standings: Of each row of the leaderboard, by Dice.
+        order: The places by which rows are ordered; what has none follows by name.
+        marks: Of each method.
+    """
+    cells: dict[tuple[str, ...], dict[tuple[str, str], list[Standing]]] = {}
+    for key, standing in standings.items():
+        words = dict(zip(ROW, key, strict=True))
+        mine = cells.setdefault(_across(words), {})
+        mine.setdefault((words["task"], words["shots"]), []).append(standing)
+    boards = sorted(
+        {board for mine in cells.values() for board in mine},
+        key=lambda board: (board[0], shots_order(board[1])),
+    )
+    if len(boards) < 2:
+        return None
+    placed = [_across(one.identity) for one in order]
+    rows = sorted(cells, key=lambda one: (placed.index(one) if one in placed else len(placed), one))
+    identities = [dict(zip(ACROSS, row, strict=True)) for row in rows]
+    labels = row_labels([{**dict.fromkeys(IDENTITY, ""), **one} for one in identities])
+    body = [
+        Row(label, marks[one["method"]], [_board_value(cells[row].get(board)) for board in boards])
+        for label, one, row in zip(labels, identities, rows, strict=True)
+    ]
+    heads = [f"{task}, {shots}" for task, shots in boards]
+    return Table("side-by-side", "Mean Dice by task and shots", ["Method", *heads], body)
+
+
+def _board_value(found: Sequence[Standing] | None) -> Value:
+    if found is None:
+        return Value(missing="not run on this task with these shots")
+    if len(found) > 1:
+        return Value(missing="run by several protocols: each has its row in the task's table")
+    one = found[0]
+    if not np.isfinite(one.mean):
+        return Value(missing=NO_TARGET)
+    rank = f"rank {one.rank_low}\u2013{one.rank_high} of {one.of}" if one.of else "not ranked"
+    return Value(number(one.mean, 3), one.mean, note=rank)

@@ -54,6 +54,8 @@ from medssl_bench.analysis.leaderboard.pictures import write_pictures
 from medssl_bench.analysis.leaderboard.plots import Plot
 from medssl_bench.analysis.leaderboard.results import Results, read_results
 from medssl_bench.analysis.leaderboard.standings import DEFAULT, Definition, Key, Standing, flips
+from medssl_bench.analysis.leaderboard.views import prose, unquoted
+from medssl_bench.analysis.statistics.panel import AREA
 from medssl_bench.durable import temporary_name
 
 MODULES = (
@@ -174,6 +176,19 @@ class Report:
         return found
 
     @cached_property
+    def class_rows(self) -> dict[str, dict[str, Any]]:
+        """What the comparison needs of each row of classification, by its name on the page."""
+        found = {}
+        for (task, shots), rows in self.classes.groupby(["task", "shots"], sort=False):
+            records = tables.rows_of(rows)
+            words = [{name: str(row[name]) for name in tables.ROW} for row in records]
+            for row, one, label in zip(records, words, row_labels(words), strict=True):
+                name = overview.row_id(tuple(one[key] for key in tables.ROW))
+                auc = None if row["auc"] != row["auc"] else float(f"{row['auc']:.7g}")
+                found[name] = {"task": task, "shots": shots, "label": label, "auc": auc}
+        return found
+
+    @cached_property
     def row_of(self) -> dict[str, Key]:
         """Row of each cell, by its key."""
         first = self.results.cases.drop_duplicates("key")
@@ -259,6 +274,7 @@ def render(
         undefined=jinja2.StrictUndefined,
         loader=jinja2.PackageLoader("medssl_bench.analysis.leaderboard"),
     )
+    environment.filters |= {"prose": prose, "unquoted": unquoted}
     results, marks = report.results, report.marks
     script = "\n".join(_static(f"{name}.js") for name in MODULES)
     found_leaks = leaks.leak_values(results.records)
@@ -277,6 +293,7 @@ def render(
         report.targets, tables.target_order(results.segmented), marks
     )
     tasks = sorted({record["cell"]["task"] for record in results.records})
+    order = overall.places([one for part in report.parts for one in part.panels])
     return environment.get_template("page.html").render(
         script=Markup(script),
         style=Markup(_static("page.css")),
@@ -286,14 +303,11 @@ def render(
         modality=modality,
         blocks=blocks,
         many_tables=MANY_TABLES,
-        overall=overall.overall_table(
-            overall.places([one for part in report.parts for one in part.panels]), marks
-        )
-        if len(report.board)
-        else None,
+        overall=overall.overall_table(order, marks),
+        side_by_side=overall.matrix_table(report.standings.get(DEFAULT, {}), order, marks),
         own=list(own),
         classes=class_views.board_tables(
-            report.classes, marks, found_leaks, reported.printed_classes()
+            report.classes, marks, found_leaks, reported.printed_classes(), families
         ),
         leaks=leaks.leak_lines(results.records),
         conflicts=provenance.conflict_table(results, marks),
@@ -360,13 +374,22 @@ def _filters(
 
 
 def _choices(report: Report) -> dict[str, Any]:
-    """Return the metrics to switch between."""
+    """Return the metrics to rank and to compare by."""
     return {
         "metrics": [
             (one.metric, METRIC_WORDS[one.metric][0])
             for one in report.standings
             if one.empty == "left out"
-        ]
+        ],
+        "compared": [
+            (metric, word)
+            for metric, word in pairs.WORDS.items()
+            if (
+                len(report.classes)
+                if metric == AREA
+                else any(one.metric == metric for one in report.standings)
+            )
+        ],
     }
 
 
@@ -399,6 +422,7 @@ def _page_data(report: Report, tasks: Sequence[str]) -> dict[str, Any]:
             }
             for key in before
         },
+        "classes": report.class_rows,
     }
 
 

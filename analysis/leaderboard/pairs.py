@@ -14,15 +14,23 @@ from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE, settled
 from medssl_bench.analysis.statistics.crossed import p_values, paired_interval
 from medssl_bench.analysis.statistics.multiplicity import holm
 from medssl_bench.analysis.statistics.paired import median_interval, rank_biserial, wilcoxon
-from medssl_bench.analysis.statistics.panel import Panel
-from medssl_bench.analysis.studies.outcome import cell
+from medssl_bench.analysis.statistics.panel import AREA, Panel
+from medssl_bench.analysis.studies.outcome import cell, digits_of
 from medssl_bench.analysis.tables import ROW
 
 RETRAINING = "draw \u00d7 case test: would training again differ too?"
 CHECKPOINTS = "Wilcoxon by case: do these checkpoints differ? (one draw)"
+AREAS = {
+    True: "draw \u00d7 case test on DeLong's placements: would training again differ too?",
+    False: "DeLong, with t for its quantiles: do these checkpoints differ? (one draw)",
+}
+"""By whether there are several draws."""
+OF_A_SET = "an AUC belongs to a test set, not to a case"
+WORDS = {"dice": "Dice", "hd95": "HD95 (mm)", AREA: "AUC"}
+"""The metrics that pairs are compared by."""
 COLUMNS = ["First", "Second", "Difference", "p", "Adjusted p", "Wins", "Ties", "Losses", "Effect"]
 HINTS = {
-    "Mean difference": "mean Dice of the first minus the second, with its 95 % interval",
+    "Mean difference": "mean of the first minus that of the second, with its 95 % interval",
     "Median difference": "median over cases of the first minus the second, with its"
     " distribution-free 95 % interval",
     "Adjusted p": "by Holm, over all pairs of this table",
@@ -44,17 +52,20 @@ class Pair:
     high: float
     p: float
     p_adjusted: float
-    wins: int
-    ties: int
-    losses: int
+    wins: int | None
+    """Cases on which the first is better; None of an AUC, as ``ties`` and ``losses``."""
+    ties: int | None
+    losses: int | None
     effect: float
+    """Positive where the first is better."""
     reason: str
 
 
 @dataclass(frozen=True)
 class Board:
-    """All pairs of one task, shots and protocol."""
+    """All pairs of one task, shots and protocol, by one metric of ``WORDS``."""
 
+    metric: str
     task: str
     shots: str
     protocol: str
@@ -72,8 +83,8 @@ def compare_all(found: Sequence[Panel]) -> list[Board]:
 
 def _board(panel: Panel) -> Board:
     panel = panel.best_first()
-    several = len(panel.draws) > 1
-    compare = _retrained if several else _checkpoints
+    several, of_a_set = len(panel.draws) > 1, panel.metric == AREA
+    compare = _retrained if several or of_a_set else _checkpoints
     ids = [
         row_id(tuple({**one, "task": panel.task, "shots": panel.shots}[name] for name in ROW))
         for one in panel.identities
@@ -84,19 +95,21 @@ def _board(panel: Panel) -> Board:
     sign = 1 if panel.higher_is_better else -1
     found = []
     for (first, second), answer, p in zip(panel.pairs, answers, adjusted, strict=True):
-        difference = settled(means[first] - means[second])
-        better = sign * difference
+        better = sign * settled(means[first] - means[second])
+        counts = [int(some.sum()) for some in (better > 0, better == 0, better < 0)]
+        wins, ties, losses = [None] * 3 if of_a_set else counts
+        effect = np.nan if of_a_set else float(rank_biserial(better[None])[0])
         found.append(
             Pair(
                 panel.methods[first], panel.methods[second], ids[first], ids[second],
                 answer.difference, answer.low, answer.high, answer.p, float(p),
-                int((better > 0).sum()), int((better == 0).sum()), int((better < 0).sum()),
-                float(rank_biserial(difference[None])[0]), answer.reason,
+                wins, ties, losses, effect, answer.reason,
             )
         )  # fmt: skip
+    test = AREAS[several] if of_a_set else RETRAINING if several else CHECKPOINTS
     return Board(
-        panel.task, panel.shots, panel.protocol, RETRAINING if several else CHECKPOINTS,
-        "Mean difference" if several else "Median difference", found, panel.left_out,
+        panel.metric, panel.task, panel.shots, panel.protocol, test,
+        "Mean difference" if several or of_a_set else "Median difference", found, panel.left_out,
     )  # fmt: skip
 
 
@@ -142,28 +155,33 @@ def _table(index: int, board: Board) -> Table:
             None,
             [
                 Value(one.second, one.second),
-                _difference(one),
+                _difference(one, digits_of(board.metric)),
                 Value(cell("p", one.p, 3), one.p) if one.p == one.p else _missing(one),
                 Value(cell("p", one.p_adjusted, 3), one.p_adjusted)
                 if one.p_adjusted == one.p_adjusted
                 else _missing(one),
-                *(Value(str(count), count) for count in (one.wins, one.ties, one.losses)),
+                *(
+                    Value(missing=OF_A_SET) if count is None else Value(str(count), count)
+                    for count in (one.wins, one.ties, one.losses)
+                ),
                 Value(number(one.effect, 2, signed=True), one.effect)
                 if one.effect == one.effect
+                else Value(missing=OF_A_SET)
+                if one.wins is None
                 else _missing(one),
             ],
         )
         for one in board.pairs
     ]
-    caption = f"{board.task}, {shots_text(board.shots)}, {board.protocol}"
+    caption = f"{WORDS[board.metric]}: {board.task}, {shots_text(board.shots)}, {board.protocol}"
     notes = [board.test, *(f"left out: {line}" for line in board.left_out)]
     return Table(f"pairs-{index}", caption, columns, rows, hints=HINTS, notes=notes)
 
 
-def _difference(one: Pair) -> Value:
-    text = number(one.mean, 3, signed=True)
+def _difference(one: Pair, digits: int) -> Value:
+    text, low, high = (number(end, digits, signed=True) for end in (one.mean, one.low, one.high))
     if one.low == one.low and one.high == one.high:
-        text += f" [{number(one.low, 3, signed=True)}, {number(one.high, 3, signed=True)}]"
+        text += f" [{low}, {high}]"
     return Value(text, one.mean)
 
 
@@ -174,6 +192,7 @@ def _missing(one: Pair) -> Value:
 def plain(board: Board) -> dict[str, Any]:
     """Return a board for the page's script."""
     return {
+        "metric": board.metric,
         "shots": board.shots,
         "protocol": board.protocol,
         "test": board.test,

@@ -15,7 +15,7 @@ from medssl_bench.analysis.leaderboard.forks import MANY_ROWS, fork_map
 from medssl_bench.analysis.leaderboard.marks import Mark
 from medssl_bench.analysis.leaderboard.results import Results, numbers_of
 from medssl_bench.analysis.leaderboard.standings import Definition, Key, Standing, standings
-from medssl_bench.analysis.statistics.panel import Panel
+from medssl_bench.analysis.statistics.panel import AREA, Panel, panels_of
 from medssl_bench.analysis.studies.outcome import Evidence
 
 PER_TASK = (
@@ -93,7 +93,7 @@ def _part(work: _Work, task: str) -> TaskPart:
         targets=tables.targets_of(prepared) if len(cases) else nothing.assign(target=[]),
         standings=standings(cases, prepared) if len(cases) else {},
         panels=found,
-        pairs=pairs.compare_all(found),
+        pairs=pairs.compare_all([*found, *_distances(evidence), *_areas(classed)]),
         costs=costs,
         plots=_plots(mine, board, classes, costs, marks, work.own_protocols),
         studies={
@@ -102,6 +102,20 @@ def _part(work: _Work, task: str) -> TaskPart:
         if len(cases)
         else {},
     )
+
+
+def _distances(evidence: Evidence) -> list[Panel]:
+    """Return what can be compared by HD95, where it was measured."""
+    cases = evidence.records.segmented
+    if "hd95" not in cases or not cases["hd95"].notna().any():
+        return []
+    return evidence.asked(replace(evidence.options, metric="hd95")).panels()
+
+
+def _areas(classed: pd.DataFrame) -> list[Panel]:
+    """Return what can be compared by AUC."""
+    values = classification.placed(classed) if len(classed) else classed
+    return panels_of(values, AREA) if len(values) else []
 
 
 def _without_curves(evidence: Evidence, name: str) -> Evidence:

@@ -18,7 +18,13 @@ from medssl_bench.analysis.figures import (
     metric_against_shots,
 )
 from medssl_bench.analysis.leaderboard.cost import Cost
-from medssl_bench.analysis.leaderboard.marks import DASHES, Mark, row_labels
+from medssl_bench.analysis.leaderboard.marks import (
+    BASELINE_MARKER,
+    DASHES,
+    MARKERS,
+    Mark,
+    row_labels,
+)
 from medssl_bench.analysis.leaderboard.views import shots_text
 from medssl_bench.analysis.tables import IDENTITY, ROW, shots_order
 
@@ -133,10 +139,9 @@ def plot_cost(
         hours = [costs[tuple(row)].wall_hours for row in rows[ROW].to_numpy()]
         lines = []
         for label, mark, mine in _by_identity(rows.assign(_hours=hours), marks):
-            mine = mine.sort_values("_hours")
-            lines.append(
-                Line(label, mark, mine["_hours"].to_numpy(float), mine["dice"].to_numpy(float))
-            )
+            mine = mine.assign(_order=mine["shots"].map(shots_order)).sort_values("_order")
+            x, y = mine["_hours"].to_numpy(float), mine["dice"].to_numpy(float)
+            lines.append(Line(label, mark, x, y, words=list(mine["shots"].map(str))))
         svg = metric_against_hours(str(task), lines)
         plots.append(Plot(f"cost-{number}", "cost", str(task), str(task), svg))
     return plots
@@ -145,7 +150,7 @@ def plot_cost(
 def _by_identity(
     rows: pd.DataFrame, marks: Mapping[str, Mark]
 ) -> list[tuple[str, Mark, pd.DataFrame]]:
-    """Split rows into lines in the order of the marks; variants of a method differ by dash."""
+    """Split rows into lines in the order of the marks; variants differ by dash and marker."""
     place = {method: number for number, method in enumerate(marks)}
     names = [name for name in IDENTITY if name in rows]
     groups = [
@@ -171,6 +176,7 @@ def _number(identities: Sequence[Mapping[str, str]], index: int) -> int:
 def _variant(mark: Mark, number: int) -> Mark:
     if number == 0:
         return mark
-    start = DASHES.index(mark.dash)
-    dash = DASHES[(start + number) % len(DASHES)]
-    return Mark(mark.colour, mark.marker, dash)
+    dashes = (DASHES.index(mark.dash) + number) % len(DASHES)
+    shapes = [*MARKERS, BASELINE_MARKER]
+    marker = shapes[(shapes.index(mark.marker) + number) % len(shapes)]
+    return Mark(mark.colour, marker, DASHES[dashes])

@@ -15,6 +15,7 @@ from medssl_bench.analysis.classification import is_classified
 from medssl_bench.audit.exposure import audited_later, read_verdicts
 from medssl_bench.audit.verdicts import Verdict
 from medssl_bench.errors import BenchError
+from medssl_bench.label_maps import FOLDER as PREDICTIONS
 from medssl_bench.label_maps import file_name
 from medssl_bench.record import Record
 from medssl_bench.records.conflicts import Conflict, read_conflicts
@@ -63,6 +64,8 @@ class Results:
     pictures: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     """Key of a pretraining to pictures of what was learned, ``<name>_<step>.png``."""
     slices: Sequence[Slice] = ()
+    predictions: frozenset[str] = frozenset()
+    """Keys of the cells whose label maps were kept, which ``bench view`` needs."""
     viewers: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     """Key of a cell to what ``bench view`` wrote of its cases."""
     paths: Mapping[str, str] = field(default_factory=dict)
@@ -155,6 +158,9 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
             for key in sorted(known.keys() & used)
         },
         slices=read_slices(records, folders),
+        predictions=frozenset(
+            key for key, folder in folders.items() if (folder / PREDICTIONS).is_dir()
+        ),
         viewers={
             key: found
             for key, folder in folders.items()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup, escape
 
 from medssl_bench.analysis.leaderboard.marks import Mark, short
 
@@ -66,6 +68,20 @@ class Table:
     """Column to the group that is shown or hidden with it."""
     notes: Sequence[str] = ()
     """Lines below the table."""
+
+
+def prose(text: str) -> Markup:
+    """Mark up as code what stands between backticks; all else is escaped."""
+    parts = re.split(r"`([^`]*)`", text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def unquoted(text: str) -> str:
+    """Return a text without backticks, for where no code can be marked up."""
+    return text.replace("`", "")
 
 
 def number(value: float, digits: int, signed: bool = False) -> str:

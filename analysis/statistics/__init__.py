@@ -10,6 +10,7 @@
 ``friedman``           many checkpoints on the same cases: mean ranks, critical differences
 ``profiles``           interquartile mean, performance profiles, probability of improvement
 ``independent``        two groups of different patients
+``areas``              areas under the ROC curve on the same cases: DeLong's placements
 =====================  ===========================================================================
 """
 

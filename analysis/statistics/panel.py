@@ -33,6 +33,8 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "hd95_surfel": False,
 }
 """The metrics that methods are compared by; a missed target's distance is the image's diagonal."""
+AREA = "auc"
+"""The metric of a panel whose values are :func:`medssl_bench.analysis.classification.placed`."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Panel:
     @property
     def higher_is_better(self) -> bool:
         """Whether larger values are better."""
-        return HIGHER_IS_BETTER[self.metric]
+        return {**HIGHER_IS_BETTER, AREA: True}[self.metric]
 
     @property
     def crossed(self) -> NDArray[np.float64]:

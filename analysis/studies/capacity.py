@@ -12,7 +12,16 @@ from matplotlib.axes import Axes
 from medssl_bench import registry
 from medssl_bench.analysis.leaderboard.marks import short
 from medssl_bench.analysis.statistics.crossed import paired_interval
-from medssl_bench.analysis.studies.drawing import METRIC_NAMES, marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.drawing import (
+    METRIC_NAMES,
+    key,
+    marks_of,
+    points,
+    sheet,
+    style,
+    titled,
+    without,
+)
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
     Outcome,
@@ -113,12 +122,10 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     shifts = np.linspace(-0.15, 0.15, len(groups)) if len(groups) > 1 else [0.0]
     for ((method, *corpus), rows), shift in zip(groups, shifts, strict=True):
         places = [order.index(one) for one in zip(rows["backbone"], rows["crop"], strict=True)]
-        ends = np.nan_to_num([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
-        mark = marks[str(method)]
-        axes.errorbar(
-            np.array(places) + shift, rows["mean"], ends, color=mark.colour, marker=mark.marker,
-            linestyle="none", capsize=3, label=" ".join((str(method), *map(str, corpus))).strip(),
-        )  # fmt: skip
+        y, low, high = (rows[name].to_numpy(float) for name in ("mean", "low", "high"))
+        label = " ".join((str(method), *map(str, corpus))).strip()
+        x = np.array(places) + shift
+        points(axes, x, y, low, high, mark=marks[str(method)], label=label)
     words = [
         f"{backbone}\n{size:.1f} M" + (f"\n{crop}" if crop else "")
         for size, crop, backbone in kinds.to_numpy()
@@ -127,5 +134,5 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     axes.set_xlim(-0.5, len(order) - 0.5)
     axes.set_ylabel(METRIC_NAMES[metric])
     axes.grid(axis="y")
-    axes.legend(frameon=False, fontsize=8)
+    key(axes, without(table))
     titled(axes, title)

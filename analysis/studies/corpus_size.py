@@ -8,7 +8,16 @@ from matplotlib.axes import Axes
 
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.statistics.panel import Panel
-from medssl_bench.analysis.studies.drawing import METRIC_NAMES, marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.drawing import (
+    METRIC_NAMES,
+    key,
+    marks_of,
+    points,
+    sheet,
+    style,
+    titled,
+    without,
+)
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
     Outcome,
@@ -94,18 +103,13 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     for (method, corpus, crop), rows in grown.groupby(["method", "corpus", "crop"], sort=False):
         line = pd.concat([scratch, rows]) if len(scratch) == 1 else rows
         mark = marks[str(method)]
-        axes.plot(
-            line["scans"], line["mean"], color=mark.colour, marker=mark.marker,
-            label=", ".join(filter(None, (str(method), str(corpus), str(crop)))),
-        )  # fmt: skip
-        axes.fill_between(
-            line["scans"].to_numpy(float), line["low"].to_numpy(float),
-            line["high"].to_numpy(float), color=mark.colour, alpha=0.15, linewidth=0,
-        )  # fmt: skip
+        x, y, low, high = (line[name].to_numpy(float) for name in ("scans", "mean", "low", "high"))
+        label = ", ".join(filter(None, (str(method), str(corpus), str(crop))))
+        points(axes, x, y, low, high, mark=mark, label=label, linestyle="-")
     known = np.unique(table["scans"])
     axes.set_xticks(known, [str(scans) for scans in known])
     axes.set_xlabel(f"Scans pretrained on (0: {BASELINE})")
     axes.set_ylabel(METRIC_NAMES[metric])
     axes.grid(axis="y")
-    axes.legend(frameon=False, fontsize=8)
+    key(axes, without(table))
     titled(axes, title)

@@ -8,13 +8,14 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from medssl_bench import registry
-from medssl_bench.analysis.figures import STYLE
+from medssl_bench.analysis.figures import BLANK, STYLE, hollow_handle
 from medssl_bench.analysis.leaderboard.marks import Mark, method_marks
 from medssl_bench.analysis.tables import BASELINE
 
@@ -59,6 +60,47 @@ def marks_of(methods: Iterable[str]) -> Mapping[str, Mark]:
     return method_marks(methods, list(registry.methods.entries()), BASELINE)
 
 
+HOLLOW = "hollow: no interval"
+
+
+def points(
+    axes: Axes,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    *,
+    mark: Mark,
+    label: str,
+    linestyle: str = "none",
+) -> None:
+    """Draw the points of one line with their intervals; hollow where one has none."""
+    known = np.isfinite(low) & np.isfinite(high)
+    axes.plot(x, y, color=mark.colour, marker=mark.marker, linestyle=linestyle, label=label)
+    axes.errorbar(
+        x[known], y[known], [(y - low)[known], (high - y)[known]], color=mark.colour,
+        linestyle="none", capsize=2.5,
+    )  # fmt: skip
+    axes.plot(
+        x[~known], y[~known], color=mark.colour, marker=mark.marker, linestyle="none",
+        markerfacecolor=BLANK, zorder=3,
+    )  # fmt: skip
+
+
+def key(axes: Axes, *hollow: bool, **place: Any) -> None:
+    """Add a legend; it says what hollow means where anything is."""
+    handles, labels = axes.get_legend_handles_labels()
+    if any(hollow):
+        handles, labels = [*handles, hollow_handle()], [*labels, HOLLOW]
+    if handles:
+        axes.legend(handles, labels, frameon=False, **{"fontsize": 8, **place})
+
+
+def without(table: pd.DataFrame) -> bool:
+    """Tell whether any row of a table has a mean and no interval."""
+    return bool((table["mean"].notna() & ~np.isfinite(table["low"] + table["high"])).any())
+
+
 def intervals(
     axes: Axes,
     labels: Sequence[str],
@@ -67,12 +109,15 @@ def intervals(
     low: NDArray[np.float64],
     high: NDArray[np.float64],
 ) -> None:
-    """Draw a point with its interval for each label, the first on top."""
+    """Draw a point with its interval for each label, the first on top; hollow without one."""
     places = np.arange(len(labels))
+    known = np.isfinite(low) & np.isfinite(high)
     for place, colour in zip(places, colours, strict=True):
-        if np.isfinite([low[place], high[place]]).all():
+        if known[place]:
             axes.plot([low[place], high[place]], [place, place], color=colour, linewidth=1.8)
-        axes.plot(middle[place], place, "o", color=colour, markersize=5)
+        inside = colour if known[place] else BLANK
+        axes.plot(middle[place], place, "o", color=colour, markersize=5, markerfacecolor=inside)
+    key(axes, bool((np.isfinite(middle) & ~known).any()), loc="best")
     axes.set_yticks(places, labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="x")

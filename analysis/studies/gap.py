@@ -11,7 +11,15 @@ from matplotlib.axes import Axes
 from medssl_bench.analysis.statistics.bootstrap import percentile_interval
 from medssl_bench.analysis.statistics.gaps import performance_gap, resampled_gaps
 from medssl_bench.analysis.statistics.panel import Panel
-from medssl_bench.analysis.studies.drawing import marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.drawing import (
+    key,
+    marks_of,
+    points,
+    sheet,
+    style,
+    titled,
+    without,
+)
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
     Options,
@@ -111,17 +119,14 @@ def _draw(axes: Axes, title: str, found: Sequence[Panel], table: pd.DataFrame) -
     for (label, identity), shift in zip(identities.items(), shifts, strict=True):
         rows = table[(table["method"] == label) & table["gap"].notna()]
         places = np.array([shots.index(word) for word in rows["shots"]]) + shift
-        ends = np.array([rows["gap"] - rows["low"], rows["high"] - rows["gap"]])
         mark = marks[identity["method"]]
-        axes.errorbar(
-            places, rows["gap"], np.nan_to_num(ends),
-            color=mark.colour, marker=mark.marker, linestyle=mark.dash, capsize=2.5, label=label,
-        )  # fmt: skip
+        y, low, high = (rows[name].to_numpy(float) for name in ("gap", "low", "high"))
+        points(axes, places, y, low, high, mark=mark, label=label, linestyle=mark.dash)
     axes.axhline(0, color="#1b1f23", linewidth=0.8)
     axes.set_xticks(range(len(shots)), shots)
     axes.set_xlim(-0.4, len(shots) - 0.6)
     axes.set_xlabel("Shots (labelled training cases)")
     axes.set_ylabel("Performance gap (%)")
     axes.grid(axis="y")
-    axes.legend(frameon=False, fontsize=8)
+    key(axes, without(table))
     titled(axes, title)

@@ -6,9 +6,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from medssl_bench.analysis.figures import BLANK, INK
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.statistics.panel import Panel
-from medssl_bench.analysis.studies.drawing import METRIC_NAMES, marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.drawing import (
+    METRIC_NAMES,
+    key,
+    marks_of,
+    sheet,
+    style,
+    titled,
+    without,
+)
 from medssl_bench.analysis.studies.organ_groups import groups_of
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
@@ -90,14 +99,16 @@ def _draw(
     for number, (label, method) in enumerate(labels.items()):
         rows = table[table["method"] == label].set_index("group").reindex(names)
         places = np.arange(len(names)) + (number - (len(labels) - 1) / 2) * width
-        spread = np.nan_to_num([rows["mean"] - rows["low"], rows["high"] - rows["mean"]])
+        ends = np.array([rows["mean"] - rows["low"], rows["high"] - rows["mean"]], dtype=float)
+        hatch = "//" if list(labels.values())[:number].count(method) else None
+        colour = marks[method].colour
         axes.bar(
-            places, rows["mean"], width * 0.92, yerr=spread, color=marks[method].colour,
-            label=label, capsize=2, error_kw={"elinewidth": 0.9},
-            hatch="//" if list(labels.values())[:number].count(method) else None,
+            places, rows["mean"], width * 0.92, yerr=ends, label=label, capsize=2, hatch=hatch,
+            color=[colour if known else BLANK for known in np.isfinite(ends).all(axis=0)],
+            edgecolor=INK if hatch else colour, error_kw={"elinewidth": 0.9},
         )  # fmt: skip
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel(METRIC_NAMES[metric])
     axes.grid(axis="y")
-    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    key(axes, without(table), ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     titled(axes, title)

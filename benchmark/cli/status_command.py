@@ -68,7 +68,7 @@ def show(root: Path, as_json: bool) -> Overview | None:
     store = Store(root, read_only=True, missing_ok=bool(submissions(root)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        records = list(store.records())
+        records = list(store.records(whole=True))
         pretrainings = list(store.pretrainings())
     damaged = [str(item.message) for item in caught]
     under_way = unfinished(store.work)

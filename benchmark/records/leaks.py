@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,12 +14,17 @@ from medssl_bench.records.audits import read_audits
 from medssl_bench.records.finding import Finding, shown
 
 
-def leak_findings(root: Path, records: Iterable[Record], declared: str | None) -> list[Finding]:
+def leak_findings(
+    root: Path, records: Iterable[Record], declared: str | None, *, unpacked: bool = False
+) -> list[Finding]:
     """Refuse pretrained cells whose leaks nobody looked for, unless that is declared with a reason.
 
     Audits of the results folder count, also those made after the record. A cell without
-    pretraining has nothing that could leak.
+    pretraining has nothing that could leak. ``unpacked``: the folder is what a bundle holds, so
+    that an audit belongs into the folder from which it was made.
     """
+    results = "RESULTS" if unpacked else shlex.quote(str(root))
+    whose = " (RESULTS: the folder that was submitted)" if unpacked else ""
     unchecked: dict[tuple[str, str], list[str]] = defaultdict(list)
     try:
         read_audits(root)
@@ -40,8 +46,8 @@ def leak_findings(root: Path, records: Iterable[Record], declared: str | None) -
         Finding(
             f"{task}, {corpus}", "leaks",
             f"{len(cells)} cells were pretrained on {corpus}, in which nobody looked for test cases"
-            f" of {task}: run `bench data audit {task} --corpus {corpus}`, or say why not with"
-            " --unchecked-leaks REASON",
+            f" of {task}: run `bench data audit {task} --corpus {corpus} --results {results}`"
+            f"{whose}, or say why not with `bench submit --unchecked-leaks REASON`",
         )
         for (task, corpus), cells in sorted(unchecked.items())
     ]  # fmt: skip

@@ -23,6 +23,7 @@ from medssl_bench.records.numbers import difference
 from medssl_bench.records.source import Source, open_source, read_entries
 from medssl_bench.records.validate import validate_source
 from medssl_bench.store import Store
+from medssl_bench.validation import check_writable
 
 State = Literal["added", "there", "repeated", "conflict"]
 
@@ -54,7 +55,8 @@ def merge(into: Path, paths: Iterable[Path], emit: Emit) -> Outcome:
     A source with findings is left out whole. Of a bundle everything is looked at; of a results
     folder only the records themselves, since a grid may lie in parts on several machines. A cell
     that is there with the same numbers is left alone; with other numbers both runs are kept, the
-    new one in ``conflicts/``, and named. Merging twice adds nothing.
+    new one in ``conflicts/``, and named. Merging twice adds nothing, and where nothing comes in
+    no folder is made.
 
     Raises:
         BenchError: A path is not there, or ``into`` cannot be written.
@@ -66,7 +68,8 @@ def merge(into: Path, paths: Iterable[Path], emit: Emit) -> Outcome:
             raise BenchError(f"{path}: no such file or folder")
         if path.is_dir() and into.is_dir() and path.samefile(into):
             raise BenchError(f"{path}: cannot be merged into itself")
-    store = Store(into)
+    check_writable(into)
+    Store(into, read_only=True, missing_ok=True)
     for path in paths:
         try:
             with open_source(path) as source:
@@ -74,7 +77,7 @@ def merge(into: Path, paths: Iterable[Path], emit: Emit) -> Outcome:
                 if faults:
                     outcome.findings += faults
                     continue
-                _merge_source(store, source, entries, outcome, emit)
+                _merge_source(Store(into), source, entries, outcome, emit)
         except BenchError as error:
             message = str(error).removeprefix(f"{path}: ")
             outcome.findings.append(Finding(str(path), "bundle", message))

@@ -84,6 +84,7 @@ def _joined(first: Results, second: Results) -> Results:
         pretraining_hours={**second.pretraining_hours, **first.pretraining_hours},
         pictures={**second.pictures, **first.pictures},
         slices=[*first.slices, *(one for one in second.slices if one.key in new)],
+        predictions=first.predictions | second.predictions,
         viewers={**second.viewers, **first.viewers},
         paths={**second.paths, **first.paths},
         sources={**second.sources, **first.sources},

@@ -14,7 +14,7 @@ from medssl_bench.records.bundle import read_bundle
 from medssl_bench.records.conflicts import conflict_folders
 from medssl_bench.records.entry import Entry, read_entry
 from medssl_bench.records.finding import Finding
-from medssl_bench.records.layout import MANIFEST, SUBMISSIONS
+from medssl_bench.records.layout import MANIFEST, STORE, SUBMISSIONS
 from medssl_bench.records.manifest import Manifest, parse_manifest
 from medssl_bench.store import Store
 
@@ -43,6 +43,8 @@ def open_source(path: Path) -> Iterator[Source]:
         BenchError: No such thing, a folder without results, or a bundle that is not sound.
     """
     if path.is_dir():
+        if not (path / STORE).exists():
+            raise BenchError(f"{path}: no results in it (no {STORE}, which `bench run` writes)")
         Store(path, read_only=True)
         yield Source(str(path), path, None)
         return

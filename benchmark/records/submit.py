@@ -60,14 +60,14 @@ def submit(results: Path, out: Path, options: Options, emit: Emit) -> Outcome:
     Raises:
         BenchError: No results there, an unknown task, or the bundle cannot be written.
     """
-    if not results.is_dir():
+    if not (results / STORE).is_file():
         raise BenchError(f"no results in {results}: name their folder with --results")
     with open_source(results) as source:
         entries, findings = read_entries(source, emit)
         entries, findings = _of_tasks(entries, findings, options.tasks)
         findings += conflict_findings([("", entry) for entry in entries])
         findings += set_findings(
-            results, [entry for entry in entries if not _is_aside(entry)], options.unchecked_leaks
+            source, [entry for entry in entries if not _is_aside(entry)], options.unchecked_leaks
         )
         if options.paths_allowed:
             findings = [found for found in findings if found.check != "paths"]

@@ -70,11 +70,11 @@ def validate_source(source: Source, emit: Emit) -> tuple[list[Entry], list[Findi
                for said in manifest.records}  # fmt: skip
     known = {entry.where for entry in entries if entry.seal in allowed}
     kept = [found for found in findings if found.check != "paths" or found.where not in known]
-    return entries, kept + _set_findings(source.root, entries, manifests)
+    return entries, kept + _set_findings(source, entries, manifests)
 
 
 def _set_findings(
-    root: Path, entries: Sequence[Entry], manifests: Sequence[Manifest]
+    source: Source, entries: Sequence[Entry], manifests: Sequence[Manifest]
 ) -> list[Finding]:
     """Look at the set of each manifest, and at the records that no manifest names as one set."""
     findings: list[Finding] = []
@@ -93,15 +93,17 @@ def _set_findings(
             else:
                 found.append(held)
                 told.add(held.seal)
-        findings += set_findings(root, found, manifest.unchecked_leaks)
+        findings += set_findings(source, found, manifest.unchecked_leaks)
     rest = [entry for entry in entries if entry.seal not in told]
-    return findings + set_findings(root, rest, None)
+    return findings + set_findings(source, rest, None)
 
 
-def set_findings(root: Path, entries: Sequence[Entry], unchecked: str | None) -> list[Finding]:
+def set_findings(source: Source, entries: Sequence[Entry], unchecked: str | None) -> list[Finding]:
     """Look at a set as a whole: its draws, and what it says of leaks."""
-    records = [entry.record for entry in entries]
-    return draw_findings(records) + leak_findings(root, records, unchecked)
+    records, unpacked = [entry.record for entry in entries], source.manifest is not None
+    return draw_findings(records) + leak_findings(
+        source.root, records, unchecked, unpacked=unpacked
+    )
 
 
 def conflict_findings(entries: Sequence[tuple[str, Entry]]) -> list[Finding]:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from medssl_bench.analysis.figures import Line, curve, inline, loss_curves, metric_against_shots
+from medssl_bench.analysis.figures import (
+    BLANK,
+    Line,
+    curve,
+    inline,
+    loss_curves,
+    metric_against_hours,
+    metric_against_shots,
+)
 from medssl_bench.analysis.leaderboard.marks import (
     BASELINE_MARKER,
     COLOURS,
@@ -20,7 +29,9 @@ from medssl_bench.analysis.leaderboard.marks import (
     row_labels,
     short,
 )
-from medssl_bench.analysis.leaderboard.plots import plot_shots
+from medssl_bench.analysis.leaderboard.plots import _by_identity, plot_shots
+from medssl_bench.analysis.leaderboard.views import prose
+from medssl_bench.analysis.studies.drawing import key, points, sheet, style, without
 from medssl_bench.analysis.tables import IDENTITY, leaderboard
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -49,6 +60,60 @@ def test_any_name_is_text(name: str) -> None:
     svg = loss_curves(name, [line(name)])
     assert name in [text.removeprefix("\u200b") for text in texts(svg)]
     assert not list(ElementTree.fromstring(svg).iter(f"{SVG}script"))
+
+
+def test_a_point_without_spread_is_hollow_and_the_legend_says_so() -> None:
+    svg = metric_against_shots("t", ["5", "full"], [line()])
+    assert "hollow: one run, no spread" in texts(svg)
+    # One marker of the line, one in the legend.
+    assert svg.count(f"fill: {BLANK}") == 2 and inline(svg, "a").count("fill: var(--paper)") == 2
+    sure = replace(line(), spread=np.array([0.1, 0.2]))
+    svg = metric_against_shots("t", ["5", "full"], [sure])
+    assert BLANK not in svg and not any("hollow" in text for text in texts(svg))
+
+
+@pytest.mark.parametrize(
+    ("hours", "unit"), [((0.01, 0.012), "Seconds"), ((0.2, 1.5), "Minutes"), ((3, 40), "Hours")]
+)
+def test_costs_say_which_shots_and_in_which_unit(hours: tuple[float, float], unit: str) -> None:
+    one = replace(line(), x=np.array(hours), words=("5", "full"))
+    svg = metric_against_hours("t", [one])
+    assert {"5", "full", "smit"} <= set(texts(svg))
+    assert f"{unit} of a cell (fine-tuning and evaluation)" in texts(svg)
+
+
+def test_variants_of_a_method_have_markers_of_their_own(case_table: pd.DataFrame) -> None:
+    marks = method_marks(["scratch", "smit"], ["scratch", "smit"], "scratch")
+    board = leaderboard(case_table)
+    mine = board[(board["method"] == "smit") & (board["task"] == "phantom_ct")]
+    both = pd.concat([mine, mine.assign(backbone="swin_65m")])
+    lines = [mark for _, mark, _ in _by_identity(both, marks)]
+    assert len(lines) == len({(one.marker, one.dash) for one in lines}) == 2
+    assert len({one.marker for one in lines}) == 2 and len({one.colour for one in lines}) == 1
+
+
+def test_an_interval_that_is_missing_is_hollow_in_analyses_too() -> None:
+    with style():
+        figure, (axes,) = sheet(1, 4, 3)
+        x, y = np.array([0.0, 1.0]), np.array([0.5, 0.6])
+        low, high = np.array([0.4, np.nan]), np.array([0.6, np.nan])
+        points(axes, x, y, low, high, mark=Mark(COLOURS[0], "o"), label="smit")
+        table = pd.DataFrame({"mean": y, "low": low, "high": high})
+        key(axes, without(table))
+        hollow = [one for one in axes.lines if one.get_markerfacecolor() == BLANK]
+        assert [list(one.get_xdata()) for one in hollow] == [[1.0]]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+            "smit", "hollow: no interval",
+        ]  # fmt: skip
+        assert not without(table[:1])
+
+
+def test_code_in_prose_is_marked_up_and_all_else_is_text() -> None:
+    assert prose("see `bench run --x <a>` & <b>") == (
+        "see <code>bench run --x &lt;a&gt;</code> &amp; &lt;b&gt;"
+    )
+    svg = loss_curves("`a`", [line()], "`b`")
+    assert "`" not in re.search("<desc.*?</desc>", svg, re.S)[0]
 
 
 def test_the_same_figure_is_the_same_file() -> None:

@@ -5,8 +5,9 @@ const pairForm = document.getElementById("pair");
 const SVG = "http://www.w3.org/2000/svg";
 let asked = 0;
 
-function rowsOf(task, shots) {
-  return Object.entries(PAGE.rows).filter(([, row]) => row.task === task && row.shots === shots);
+// Rows of segmentation or, by AUC, those of classification.
+function comparedRows() {
+  return state.by === "auc" ? PAGE.classes : PAGE.rows;
 }
 
 function fill(select, words, chosen) {
@@ -16,56 +17,69 @@ function fill(select, words, chosen) {
 }
 
 async function showComparison() {
-  const rows = Object.values(PAGE.rows);
-  if (!rows.length) return;
-  comparison.hidden = false;
   const { task, shots, a, b, by } = pairForm.elements;
+  if (!by.options.length) return;
+  by.value = state.by;
+  const table = comparedRows();
+  const rows = Object.values(table);
+  comparison.hidden = false;
   const tasks = [...new Set(rows.map((row) => row.task))];
   const chosenTask = fill(task, tasks.map((word) => [word, word]), state.ctask ?? state.task);
   const counts = [...new Set(rows.filter((row) => row.task === chosenTask).map((row) => row.shots))];
   const chosenShots = fill(shots, counts.map((word) => [word, word]), state.cshots ?? state.shots);
-  const choices = rowsOf(chosenTask, chosenShots).map(([id, row]) => [id, row.label]);
+  const choices = Object.entries(table)
+    .filter(([, row]) => row.task === chosenTask && row.shots === chosenShots).map(([id, row]) => [id, row.label]);
   const first = fill(a, choices, state.a);
   const second = fill(b, choices, state.b ?? choices.find(([id]) => id !== first)?.[0]);
-  by.value = state.by ?? "dice";
   const box = document.getElementById("compared");
   asked += 1;
   const mine = asked;
   try {
     const found = await loadTask(chosenTask);
     if (mine !== asked) return;
-    box.replaceChildren(...comparisonOf(found, first, second, by.value));
+    const show = state.by === "auc" ? areasOf : comparisonOf;
+    box.replaceChildren(...(first === second ? [element("p", {}, "Choose two different rows.")] : show(found, first, second, state.by)));
     box.querySelectorAll("table.sortable").forEach(prepareTable);
   } catch (error) {
     if (mine === asked) box.replaceChildren(element("p", { class: "warning" }, error.message));
   }
 }
 
+function areasOf(found, first, second) {
+  const [ours, theirs] = [PAGE.classes[first], PAGE.classes[second]];
+  const facts = [ours, theirs].map((one) => [`AUC of ${one.label}`, one.auc === null ? "missing" : written(one.auc, 3)]);
+  return [
+    factList([...facts, ...testOf(found, first, second, "auc", 3)]),
+    element("p", {}, "An AUC belongs to a test set: it has no value, and so no picture, of each case."),
+  ];
+}
+
 function comparisonOf(found, first, second, metric) {
   const names = [PAGE.rows[first].label, PAGE.rows[second].label];
-  if (first === second) return [element("p", {}, "Choose two different rows.")];
   const [ours, theirs] = [caseScores(found, first, metric), caseScores(found, second, metric)];
   const cases = found.cases.filter((name) => ours.has(name) && theirs.has(name));
   if (!cases.length) return [element("p", {}, "No test case has a value for both.")];
   const points = cases.map((name) => ({ name, x: theirs.get(name), y: ours.get(name) }));
   const digits = metric === "dice" ? 3 : 1;
   const pictures = element("div", { class: "examples", id: "case-pictures" });
-  const look = (name) => {
+  const kept = found.cells.filter((cell) => cell.row === first || cell.row === second);
+  const pictured = new Set(kept.flatMap((cell) => Array.from(cell.pictures.keys())));
+  // What is to be done when a case is chosen; nothing where no picture of it was kept.
+  const shown = (name) => pictured.has(name) && (() => {
     remember({ case: name });
     showPictures(pictures, found, [first, second], names, name);
     pictures.scrollIntoView({ block: "nearest" });
-  };
+  });
   if (cases.includes(state.case)) showPictures(pictures, found, [first, second], names, state.case);
   return [
     verdict(found, first, second, names, points, metric, digits),
     element("div", { class: "figures" },
-      scatter(points, names, metric, digits, look), differences(points, names, metric, digits, look)),
-    caseTable(points, names, digits, look), pictures,
+      scatter(points, names, metric, digits, shown), differences(points, names, metric, digits, shown)),
+    caseTable(points, names, digits, shown), pictures,
   ];
 }
 
 function verdict(found, first, second, names, points, metric, digits) {
-  const board = found.boards.find((one) => one.pairs.some((pair) => sameTwo(pair, first, second)));
   const gaps = points.map((point) => point.y - point.x);
   const better = (gap) => (metric === "dice" ? gap > 0 : gap < 0);
   const facts = [
@@ -77,22 +91,30 @@ function verdict(found, first, second, names, points, metric, digits) {
       gaps.filter((gap) => Math.abs(gap) > 1e-9 && !better(gap)).length,
     ].join(", ")],
   ];
-  const list = element("dl", { class: "facts" });
-  if (board && metric === "dice") {
-    const pair = board.pairs.find((one) => sameTwo(one, first, second));
-    const sign = pair.a === first ? 1 : -1;
-    const ends = pair.low === null ? "" :
-      ` [${[sign * pair.low, sign * pair.high].sort((x, y) => x - y).map((end) => written(end, 3, true)).join(", ")}]`;
-    facts.push(
-      [`${board.statistic}, 95 %`, written(sign * pair.mean, 3, true) + ends],
-      ["p, adjusted", pair.p === null ? `not computable: ${pair.reason}` : `${shortP(pair.p)}, ${shortP(pair.p_adjusted)}`],
-      ["Effect (rank-biserial)", pair.effect === null ? "not computable" : written(sign * pair.effect, 2, true)],
-      ["Test", board.test]);
-  } else {
-    facts.push(["Test", metric === "dice" ? "none: the two do not share draws, seeds and cases" : "made for Dice alone; see bench analyze --metric"]);
-  }
-  for (const [word, text] of facts) list.append(element("div", {}, element("dt", {}, word), element("dd", {}, text)));
-  return list;
+  return factList([...facts, ...testOf(found, first, second, metric, digits)]);
+}
+
+// The test that bench report made of two rows, turned so that the first comes first.
+function testOf(found, first, second, metric, digits) {
+  const board = found.boards.find((one) => one.metric === metric && one.pairs.some((pair) => sameTwo(pair, first, second)));
+  if (!board) return [["Test", "none: the two do not share draws, seeds and cases"]];
+  const pair = board.pairs.find((one) => sameTwo(one, first, second));
+  const sign = pair.a === first ? 1 : -1;
+  const ends = pair.low === null ? "" :
+    ` [${[sign * pair.low, sign * pair.high].sort((x, y) => x - y).map((end) => written(end, digits, true)).join(", ")}]`;
+  const effect = pair.wins === null ? [] :
+    [["Effect (rank-biserial)", pair.effect === null ? "not computable" : written(sign * pair.effect, 2, true)]];
+  return [
+    [`${board.statistic}, 95 %`, written(sign * pair.mean, digits, true) + ends],
+    ["p, adjusted", pair.p === null ? `not computable: ${pair.reason}` : `${shortP(pair.p)}, ${shortP(pair.p_adjusted)}`],
+    ...effect,
+    ["Test", board.test],
+  ];
+}
+
+function factList(facts) {
+  return element("dl", { class: "facts" },
+    ...facts.map(([word, text]) => element("div", {}, element("dt", {}, word), element("dd", {}, text))));
 }
 
 function sameTwo(pair, first, second) {
@@ -121,12 +143,18 @@ function scale(values, from, to) {
   return { low: low - margin, high: high + margin, at: (value) => from + ((value - low + margin) / (high - low + 2 * margin)) * (to - from) };
 }
 
-function ticks(axis, digits) {
-  return [0, 0.25, 0.5, 0.75, 1].map((share) => axis.low + share * (axis.high - axis.low))
+// Round numbers along an axis, zero among them where it is on it.
+function ticks({ low, high }) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / 4));
+  const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= (high - low) / 4.5);
+  const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
+  const first = Math.ceil(low / step - 1e-9);
+  const count = Math.floor(high / step + 1e-9) - first + 1;
+  return Array.from({ length: count }, (_, place) => (first + place) * step + 0)
     .map((value) => [value, written(value, digits)]);
 }
 
-function scatter(points, names, metric, digits, look) {
+function scatter(points, names, metric, digits, shown) {
   const word = metric === "dice" ? "Dice" : "HD95 (mm)";
   const svg = chart(`${word} of each test case`, `${points.length} cases, ${names[1]} across, ${names[0]} upwards`);
   const all = points.flatMap((point) => [point.x, point.y]);
@@ -135,7 +163,7 @@ function scatter(points, names, metric, digits, look) {
   svg.append(
     drawn("path", { class: "axis", d: "M60 15V290H405" }),
     drawn("path", { class: "zero", d: `M${x.at(x.low)} ${y.at(x.low)}L${x.at(x.high)} ${y.at(x.high)}` }));
-  for (const [value, text] of ticks(x, digits === 3 ? 2 : 0)) {
+  for (const [value, text] of ticks(x)) {
     svg.append(drawn("text", { x: x.at(value), y: 306, "text-anchor": "middle" }, text),
       drawn("text", { x: 54, y: y.at(value) + 4, "text-anchor": "end" }, text));
   }
@@ -144,20 +172,20 @@ function scatter(points, names, metric, digits, look) {
   for (const point of points) {
     const circle = drawn("circle", { cx: x.at(point.x), cy: y.at(point.y), r: 4.5, class: "point" },
       drawn("title", {}, `${point.name}: ${written(point.y, digits)} against ${written(point.x, digits)}`));
-    circle.addEventListener("click", () => look(point.name));
+    onCase(circle, shown(point.name));
     svg.append(circle);
   }
   return element("figure", {}, svg);
 }
 
-function differences(points, names, metric, digits, look) {
+function differences(points, names, metric, digits, shown) {
   const word = metric === "dice" ? "Dice" : "HD95 (mm)";
   const svg = chart(`Difference of ${word} by test case`, `${names[0]} minus ${names[1]}, sorted`);
   const sorted = points.map((point) => ({ ...point, gap: point.y - point.x })).sort((p, q) => p.gap - q.gap);
   const y = scale([0, ...sorted.map((point) => point.gap)], 290, 15);
   const width = 345 / sorted.length;
   svg.append(drawn("path", { class: "axis", d: "M60 15V290" }));
-  for (const [value, text] of ticks(y, digits === 3 ? 2 : 0)) {
+  for (const [value, text] of ticks(y)) {
     svg.append(drawn("text", { x: 54, y: y.at(value) + 4, "text-anchor": "end" }, text));
   }
   sorted.forEach((point, place) => {
@@ -166,7 +194,7 @@ function differences(points, names, metric, digits, look) {
       x: 60 + place * width + 0.1 * width, y: top, width: 0.8 * width, height: Math.max(base - top, 0.75),
       class: (metric === "dice") === point.gap > 0 ? "bar better" : "bar worse",
     }, drawn("title", {}, `${point.name}: ${written(point.gap, digits, true)}`));
-    bar.addEventListener("click", () => look(point.name));
+    onCase(bar, shown(point.name));
     svg.append(bar);
   });
   svg.append(drawn("path", { class: "zero", d: `M60 ${y.at(0)}H405` }),
@@ -176,18 +204,27 @@ function differences(points, names, metric, digits, look) {
   return element("figure", {}, svg);
 }
 
-function caseTable(points, names, digits, look) {
+function onCase(mark, action) {
+  if (!action) return;
+  mark.classList.add("choice");
+  mark.addEventListener("click", action);
+}
+
+function caseTable(points, names, digits, shown) {
   const heads = ["Case", names[0], names[1], "Difference"];
+  const promise = points.some((point) => shown(point.name)) ?
+    "a name that is a link shows its pictures" : "no pictures of these cases were kept";
   const body = points.map((point) => {
-    const button = element("button", { type: "button", class: "link" }, point.name);
-    button.addEventListener("click", () => look(point.name));
+    const action = shown(point.name);
+    const label = action ? element("button", { type: "button", class: "link" }, point.name) : point.name;
+    if (action) label.addEventListener("click", action);
     const number = (value, signed) => element("td", { "data-value": value }, element("span", { class: "text" }, written(value, digits, signed)));
-    return element("tr", {}, element("th", { scope: "row" }, button),
+    return element("tr", {}, element("th", { scope: "row" }, label),
       number(point.y), number(point.x), number(point.y - point.x, true));
   });
   return element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Cases" },
     element("table", { class: "sortable", id: "compared-cases" },
-      element("caption", {}, "Each test case, draws and seeds averaged; a name shows its pictures"),
+      element("caption", {}, `Each test case, draws and seeds averaged; ${promise}`),
       element("thead", {}, element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)))),
       element("tbody", {}, ...body)));
 }
@@ -195,11 +232,12 @@ function caseTable(points, names, digits, look) {
 function showPictures(box, found, ids, names, name) {
   const figures = ids.map((id, place) => {
     const cell = found.cells.find((one) => one.row === id && one.pictures.has(name));
-    if (!cell) return element("p", {}, `${names[place]}: no picture of ${name} was kept; see bench view`);
+    if (!cell) return element("p", {}, `${names[place]}: no picture of ${name} was kept`);
     const words = `${names[place]}, draw ${cell.draw}, seed ${cell.seed}`;
     return element("figure", {},
       element("img", { src: cell.pictures.get(name), alt: `Case ${name}: image, reference and prediction of ${words}` }),
-      element("figcaption", {}, `${words}; command for the whole case: bench view ${cell.key.slice(0, 12)} ${name}`));
+      element("figcaption", {}, cell.predictions ?
+        `${words}; command for the whole case: bench view ${cell.key.slice(0, 12)} ${name}` : words));
   });
   box.replaceChildren(element("h4", {}, `Case ${name}`), ...figures);
 }
@@ -208,5 +246,8 @@ pairForm.addEventListener("change", (event) => {
   const { name, value } = event.target;
   if (name === "task") choose({ ctask: value, cshots: "", a: "", b: "", case: "" });
   else if (name === "shots") choose({ cshots: value, a: "", b: "" });
+  else if (name === "by" && (value === "auc") !== (state.by === "auc")) {
+    choose({ by: value, ctask: "", cshots: "", a: "", b: "", case: "" }); // other tasks
+  }
   else choose({ [name]: value });
 });

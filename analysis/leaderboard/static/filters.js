@@ -21,21 +21,32 @@ function showFilters() {
   for (const block of document.querySelectorAll(".block")) {
     // Figures and tables of other views follow their task's modality.
     const modality = MODALITY.get(block.dataset.task);
-    block.hidden = !agrees({ ...block.dataset, modality }, ["task", "shots", "modality"]);
+    block.hidden = !agrees({ ...block.dataset, modality }, ["task", "shots", "modality", "by"]);
   }
+  const filtered = new Set();
   for (const row of document.querySelectorAll("tr[data-source]")) {
     row.hidden = !agrees(row.dataset, ["family", "backbone", "profile", "source"]);
+    filtered.add(row.parentElement);
   }
-  let count = 0;
-  for (const block of document.querySelectorAll(".board:not([hidden])")) {
-    const some = block.querySelector("tbody tr:not([hidden])") !== null;
-    block.hidden = !some;
-    count += some;
+  // A table of which no row is left goes with its caption.
+  for (const body of filtered) {
+    const block = body.closest(".block");
+    block.hidden ||= !body.querySelector("tr:not([hidden])");
   }
   const narrowed = FILTERS.some((name) => state[name]);
-  if (narrowed) say(count ? `${count} tables shown` : "nothing agrees with these filters");
-  else say("");
+  const view = document.getElementById(state.view);
+  const tables = view.querySelectorAll(".block:has(tr[data-source])");
+  const blocks = tables.length ? tables : view.querySelectorAll(".block");
+  const count = Array.from(blocks).filter((block) => !block.parentElement.closest(".block[hidden]") && !block.hidden).length;
+  document.getElementById("nothing").hidden = !narrowed || !blocks.length || count > 0;
+  say(narrowed && count ? `${count} of ${blocks.length} ${tables.length ? "tables" : "parts"} shown` : "");
 }
+
+function clearFilters() {
+  choose(Object.fromEntries(FILTERS.map((name) => [name, ""])));
+}
+
+document.querySelector("#nothing button").addEventListener("click", clearFilters);
 
 controls.addEventListener("change", (event) => {
   if (event.target.name === "columns") {

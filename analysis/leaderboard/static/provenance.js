@@ -19,6 +19,13 @@ async function showCells() {
     const found = await loadTask(task);
     if (mine !== cellsAsked) return;
     const cells = found.cells.filter((cell) => agrees(cell, ["shots", "backbone", "profile"]));
+    if (!cells.length) {
+      const clear = element("button", { type: "button" }, "Clear the filters");
+      clear.addEventListener("click", clearFilters);
+      list.replaceChildren(element("p", { class: "warning" }, "No cell of this task matches the filters. ", clear));
+      document.getElementById("cell-details").replaceChildren();
+      return;
+    }
     const table = cellTable(task, cells, found);
     list.replaceChildren(element("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": "Cells" }, table));
     prepareTable(table);

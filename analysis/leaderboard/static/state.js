@@ -4,7 +4,8 @@
 
 const PAGE = JSON.parse(document.getElementById("page-data").textContent);
 const FILTERS = ["task", "modality", "shots", "family", "backbone", "profile", "source"];
-const DEFAULTS = { view: "overview", metric: "dice", empty: "left out", by: "dice" };
+const COMPARED = Array.from(document.querySelectorAll("#pair [name=by] option"), (option) => option.value);
+const DEFAULTS = { view: "overview", metric: "dice", empty: "left out", by: COMPARED[0] ?? "dice" };
 const VIEWS = Array.from(document.querySelectorAll("section.view"), (section) => section.id);
 
 let state = {};
@@ -17,6 +18,7 @@ function readAddress() {
   } else {
     for (const [name, value] of new URLSearchParams(text)) found[name] = value;
   }
+  if (!COMPARED.includes(found.by)) found.by = DEFAULTS.by;
   // Links inside a view, such as to the tables, belong to the view they are in.
   if (!VIEWS.includes(found.view)) found.view = viewOf(found.view) ?? DEFAULTS.view;
   return found;

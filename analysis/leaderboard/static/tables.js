@@ -129,17 +129,60 @@ function tableShown(table) {
         const reason = cell.querySelector(".unseen")?.textContent ?? "";
         return { text: "", missing: reason.replace(/^missing: /, "") };
       }
-      return { text: cellText(cell), value: numberIn(cell.dataset.value ?? "") };
+      const mark = cell.querySelector(":scope > .badge")?.textContent.trim();
+      return { text: cellText(cell), mark, value: numberIn(cell.dataset.value ?? "") };
     })),
   };
+}
+
+// How numbers are written together, and what each of them is called in a column of its own.
+const NUMBER = "([+\u2212-]?\\d+(?:\\.\\d+)?)";
+const WRITTEN = [
+  ["N", [""]],
+  ["N \\[N, N\\]", ["", " low", " high"]],
+  ["N \u00b1 N", ["", " SD"]],
+  ["N \\(N\u2013N of N\\)", ["", " low", " high", " of"]],
+  ["N\u2013N", [" low", " high"]],
+  ["\\[N, N\\]", [" low", " high"]],
+  ["N of N", ["", " of"]],
+  ["N \u00d7 N", [" draws", " seeds"]],
+  ["N of N \u00d7 N", ["", " draws", " seeds"]],
+  ["N GiB", [" (GiB)"]],
+].map(([shape, names]) => [new RegExp(`^${shape.replaceAll("N", NUMBER)}$`), names]);
+const DURATION = /^(\d+ (h|min|s) ?)+$/; // written for people; the value is in hours
+
+// The numbers of a cell, and a mark in front of them, by the names of their columns; undefined where it holds anything else.
+function numbersOf({ text, mark, value }) {
+  if (!text) return {};
+  if (DURATION.test(text) && value !== undefined) return { " (h)": String(value) };
+  const front = mark ?? text.match(/^[<\u26a0]/)?.[0] ?? "";
+  const bare = text.slice(front.length).trim();
+  for (const [shape, names] of WRITTEN) {
+    const found = bare.match(shape);
+    if (!found) continue;
+    const numbers = names.map((name, place) => [name, found[place + 1].replace("\u2212", "-").replace("+", "")]);
+    return Object.fromEntries(front ? [...numbers, [" mark", front]] : numbers);
+  }
+  return undefined;
+}
+
+// The columns' names and rows, each number in a column of its own.
+function withPlainNumbers(shown) {
+  const columns = shown.columns.flatMap((name, index) => {
+    const cells = shown.rows.map((row) => row[index]);
+    const numbers = cells.map(numbersOf);
+    const names = numbers.includes(undefined) ? [] : [...new Set(numbers.flatMap(Object.keys))];
+    if (!names.length) return [[name, ...cells.map((cell) => cell.text)]];
+    return names.map((one) => [name + one, ...numbers.map((found) => found[one] ?? "")]);
+  });
+  return Array.from({ length: shown.rows.length + 1 }, (_, row) => columns.map((column) => column[row]));
 }
 
 function asCsv(shown) {
   // A spreadsheet would run a leading = + - @ as a formula, unless it is a number's sign.
   const safe = (text) => (/^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]/.test(text) && !/^[+-]?[\d.]+$/.test(text) ? `'${text}` : text);
   const quote = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const lines = [shown.columns, ...shown.rows.map((row) => row.map((cell) => cell.text))];
-  return lines.map((line) => line.map((text) => quote(safe(text))).join(",")).join("\n") + "\n";
+  return withPlainNumbers(shown).map((line) => line.map((text) => quote(safe(text))).join(",")).join("\n") + "\n";
 }
 
 function asJson(shown) {

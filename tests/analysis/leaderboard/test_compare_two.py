@@ -5,8 +5,11 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import wilcoxon
+from sklearn.metrics import roc_auc_score
 
 from .conftest import Made, Visit, grid
 
@@ -123,10 +126,72 @@ def test_pictures_of_a_case_are_those_of_both(report: Made, visit: Visit) -> Non
     ]
     page.wait_for_load_state("networkidle")
     assert all(one.evaluate("one => one.naturalWidth > 0") for one in pictures.all())
-    page.locator("#compared-cases").get_by_role("button", name="case_05").click()
-    assert page.locator("#case-pictures p").all_inner_texts() == [
-        f"{name}: no picture of case_05 was kept; see bench view" for name in ("smit", "scratch")
-    ]
+    assert all(one.inner_text().endswith("seed 0") for one in page.locator("figcaption").all())
+
+
+def test_no_picture_is_promised_where_none_was_kept(report: Made, visit: Visit) -> None:
+    page = visit(report, "#compare")
+    choose(page, task="phantom_mri", shots="5")
+    choose(page, a="smit", b="scratch")
+    page.wait_for_selector("#compared-cases")
+    buttons = page.locator("#compared-cases tbody button").all_inner_texts()
+    assert buttons == ["case_01", "case_02"]
+    assert page.locator("#compared .choice").count() == 2 * len(buttons)
+    choose(page, shots="full")
+    page.wait_for_selector("#compared-cases caption:has-text('no pictures of these cases')")
+    assert page.locator("#compared-cases tbody button, #compared .choice").count() == 0
+
+
+@pytest.mark.parametrize("metric", ["dice", "hd95"])
+def test_one_draw_is_tested_by_wilcoxon_of_this_metric(
+    report: Made, visit: Visit, metric: str
+) -> None:
+    page = visit(report, f"#view=compare&by={metric}")
+    names = ["scratch", "smit", "swinunetr"]
+    means = {name: case_means(report, name, "amos_ct", "full", metric) for name in names}
+    for first, second in permutations(names, 2):
+        choose(page, task="amos_ct", shots="full")
+        choose(page, a=first, b=second)
+        page.wait_for_selector("#compared-cases")
+        gaps = means[first] - means[second]
+        expected = wilcoxon(gaps, method="exact").pvalue
+        assert float(fact(page, "p, adjusted").split(",")[0]) == float(f"{expected:.2g}")
+        middle = number(fact(page, "Median difference, 95 %").split(" [")[0])
+        assert middle == pytest.approx(gaps.median(), abs=0.501e-3 if metric == "dice" else 0.0501)
+        ranks = (gaps if metric == "dice" else -gaps).abs().rank()
+        signed = (ranks * np.sign(gaps)).sum() / ranks.sum() * (1 if metric == "dice" else -1)
+        assert number(fact(page, "Effect (rank-biserial)")) == pytest.approx(signed, abs=0.00501)
+    shown = [one for one in page.locator("#compare > details").all() if one.is_visible()]
+    word = {"dice": "All pairs: Dice: ", "hd95": "All pairs: HD95 (mm): "}[metric]
+    assert shown and all(one.inner_text().startswith(word) for one in shown)
+
+
+def test_classifications_are_compared_by_auc(report: Made, visit: Visit) -> None:
+    page = visit(report, "#compare")
+    page.locator("#pair select[name=by]").select_option("auc")
+    page.wait_for_selector("#compared dt:has-text('AUC of')")
+    assert page.locator("#pair select[name=task] option").all_inner_texts() == ["lesion_type"]
+    table = report.table("cases")
+    rows = table[(table["task"] == "lesion_type") & (table["target"] == "malignant")]
+    areas = {}
+    for method, runs in rows.groupby("method"):
+        found = [
+            roc_auc_score(run["true"] == "malignant", run["probability"].astype(float))
+            for _, run in runs.groupby(["draw", "seed"])
+        ]
+        areas[method] = sum(found) / len(found)
+    for first, second in permutations(areas):
+        choose(page, a=first, b=second)
+        page.wait_for_selector(f"#compared dt:text-is('AUC of {first}')")
+        for name in (first, second):
+            told = number(fact(page, f"AUC of {name}"))
+            assert told == pytest.approx(areas[name], abs=0.501e-3)
+        gap = number(fact(page, "Mean difference, 95 %").split(" [")[0])
+        assert gap == pytest.approx(areas[first] - areas[second], abs=0.501e-3)
+        assert "DeLong" in fact(page, "Test")
+    page.locator("#pair select[name=by]").select_option("hd95")
+    page.wait_for_selector("#compared-cases")
+    assert "lesion_type" not in page.locator("#pair select[name=task]").inner_text()
 
 
 def test_hasty_choices_show_the_last_one_once(report: Made, visit: Visit) -> None:

@@ -40,6 +40,40 @@ def without_guard(text: str) -> str:
     return text[1:] if text.startswith("'") else text
 
 
+def told_by_csv(text: str, names: list[str]) -> list[list[str]]:
+    """Read a CSV and write its numbers together again as they stand in the table.
+
+    A number has a column of its own; of the same start are those that stand in one cell.
+    """
+    found = [*csv.DictReader(io.StringIO(text, newline=""))]
+    shapes = {
+        ("", " low", " high"): "{} [{}, {}]", ("", " SD"): "{} \u00b1 {}", ("", " of"): "{} of {}",
+        ("", " low", " high", " of"): "{} ({}\u2013{} of {})", (" low", " high"): "{}\u2013{}",
+        (" draws", " seeds"): "{} \u00d7 {}", ("",): "{}", ("", " mark"): "{1} {0}",
+    }  # fmt: skip
+    rows = []
+    for line in found:
+        row = []
+        for name in names:
+            own = {
+                key[len(name) :]: value for key, value in line.items()
+                if re.fullmatch(re.escape(name) + "( low| high| SD| of| draws| seeds| mark)?", key)
+            }  # fmt: skip
+            several = len(own) > 1
+            assert own, name
+            filled = {key: value for key, value in own.items() if value}
+            for key, value in filled.items():
+                assert not several or key == " mark" or re.fullmatch(r"-?\d+(\.\d+)?", value)
+            values = [without_guard(value) for value in filled.values()]
+            if several:
+                values = [value.replace("-", "\u2212") for value in values]
+            if name == "Gain over scratch":
+                values = [one if one[0] == "\u2212" else f"+{one}" for one in values]
+            row.append(shapes[tuple(filled)].format(*values) if filled else "")
+        rows.append(row)
+    return rows
+
+
 def tables(page: Any) -> list[Any]:
     """Return tables after a filter, a sort and with hidden columns; and one of each other kind."""
     page.locator("#controls select[name=source]").select_option("measured")
@@ -57,11 +91,7 @@ def test_csv_and_json_are_what_is_seen(report: Made, visit: Visit) -> None:
         assert "Cases" not in names and len(rows) >= 5
         text, name = downloaded(page, table, "CSV")
         assert re.fullmatch(r"[A-Za-z0-9._-]+\.csv", name)
-        lines = list(csv.reader(io.StringIO(text, newline="")))
-        assert lines[0] == names
-        assert [[without_guard(one) for one in line] for line in lines[1:]] == [
-            [one or "" for one in row] for row in rows
-        ]
+        assert told_by_csv(text, names) == [[one or "" for one in row] for row in rows]
         text, name = downloaded(page, table, "JSON")
         document = json.loads(text)
         assert name.endswith(".json") and document["view"] == page.evaluate("location.hash")
@@ -88,7 +118,27 @@ def test_printed_numbers_stay_marked(report: Made, visit: Visit) -> None:
     page = visit(report)
     page.locator("#controls input[value=origin]").uncheck()
     text, _ = downloaded(page, board(page, "amos_ct", "full"), "CSV")
-    assert text.count("reported ") == 11
+    marks = [line["Dice mark"] for line in csv.DictReader(io.StringIO(text, newline=""))]
+    assert marks.count("reported") == 11 and set(marks) == {"", "reported"}
+
+
+def test_gains_are_plain_numbers(report: Made, visit: Visit) -> None:
+    page = visit(report)
+    text, _ = downloaded(page, board(page, "amos_ct", "5"), "CSV")
+    told = report.table("leaderboard")
+    told = told[(told["task"] == "amos_ct") & (told["shots"] == "5")].set_index("method")
+    lines = [*csv.DictReader(io.StringIO(text, newline=""))]
+    seen = 0
+    for line in lines:
+        row = told.loc[line["Method"]] if line["Method"] in told.index else None
+        for ending, name in (("", "gain"), (" low", "gain_low"), (" high", "gain_high")):
+            value = line[f"Gain over scratch{ending}"]
+            if row is None or row[name] != row[name]:
+                assert value == ""
+            else:
+                assert float(value) == pytest.approx(row[name], abs=0.501e-3)
+                seen += 1
+    assert seen == 3 * 4
 
 
 def test_markdown_is_the_table(report: Made, visit: Visit) -> None:

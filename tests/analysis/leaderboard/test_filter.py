@@ -92,7 +92,22 @@ def test_filters_work_together(report: Made, visit: Visit) -> None:
     assert rows_shown(page) == expected(every, **chosen) == {("phantom_mri", "full"): ["smit"]}
     page.locator("#controls select[name=family]").select_option("none")
     assert rows_shown(page) == {}
-    assert page.locator("#status").inner_text() == "nothing agrees with these filters"
+    said = page.locator("#nothing")
+    assert said.inner_text().startswith("No row matches these filters.")
+    page.locator('nav a[href="#cost"]').click()
+    assert said.is_visible() and not page.locator("#cost caption").first.is_visible()
+    page.locator('nav a[href="#provenance"]').click()
+    page.locator('nav a[href="#overview"]').click()
+    said.get_by_role("button", name="Clear the filters").click()
+    assert not said.is_visible()
+    assert rows_shown(page) == expected(every)
+
+
+def test_no_cell_left_by_the_filters_is_said(report: Made, visit: Visit) -> None:
+    page = visit(report, "#view=provenance&of=amos_ct&backbone=swin_65m")
+    page.wait_for_selector("#cell-list .warning:has-text('No cell of this task matches')")
+    page.locator("#cell-list button").click()
+    page.wait_for_selector("#cell-table")
 
 
 @pytest.mark.parametrize("view", ["curves", "groups", "compare", "convergence", "cost", "tasks"])
@@ -121,6 +136,8 @@ def test_shots_act_on_classification_and_family_on_cost(report: Made, visit: Vis
         page.locator("#controls select[name=family]").select_option(family)
         names = {str(row[0]) for table in page.locator("#cost table").all() for row in grid(table)}
         assert names and {known[name] for name in names} == {family}
+    page.locator('nav a[href="#overview"]').click()
+    assert [row[0] for row in grid(classes.locator("table"))] == ["smit"]
 
 
 def test_groups_of_columns(report: Made, visit: Visit) -> None:

@@ -40,6 +40,22 @@ def test_no_view_scrolls_sideways(report: Made, visit: Visit, width: int) -> Non
         assert box["x"] >= 0 and box["x"] + box["width"] <= width
 
 
+def test_wide_tables_scroll_in_their_own_box(report: Made, visit: Visit) -> None:
+    """On a wide screen leaks are in sight; elsewhere the last column can be scrolled to."""
+    page = visit(report, width=1440)
+    for head in page.locator(".board th:has-text('Leaks')").all():
+        box = head.evaluate("one => [one.getBoundingClientRect().right, innerWidth]")
+        assert box[0] <= box[1]
+    page.set_viewport_size({"width": 390, "height": 900})
+    scroll = page.locator(".board .scroll").first
+    assert scroll.evaluate("one => one.scrollWidth > one.clientWidth")
+    last = scroll.locator("thead th").last
+    last.scroll_into_view_if_needed()
+    shown = last.evaluate("one => [one.getBoundingClientRect().right, innerWidth]")
+    name = scroll.locator("tbody th").first.bounding_box()
+    assert shown[0] <= shown[1] and 0 <= name["x"] and name["width"] < 0.4 * 390
+
+
 @pytest.mark.parametrize("width", [375, 768])
 def test_controls_can_be_used_when_narrow(report: Made, visit: Visit, width: int) -> None:
     page = visit(report, width=width)

@@ -15,7 +15,7 @@ import pytest
 from medssl_bench.analysis.leaderboard.standings import CUT, standings
 from medssl_bench.analysis.tables import ROW
 
-from .conftest import LACKS_A_DRAW, LACKS_A_TASK, SKILL, Made, Visit, board, grid
+from .conftest import LACKS_A_DRAW, LACKS_A_TASK, SKILL, Made, Visit, board, grid, heads
 
 WHO = ["task", "shots", "method", "backbone", "profile"]
 STATUS = {"o": "ok", "b": "both_empty", "m": "pred_empty", "f": "ref_empty", "c": "classified"}
@@ -237,6 +237,22 @@ def test_a_method_that_lacks_a_task_has_no_place_overall(report: Made, visit: Vi
     assert (
         reason.locator(".unseen").inner_text() == "missing: not ranked: it has only 2 of 4 boards"
     )
+
+
+@pytest.mark.browser
+def test_methods_and_tasks_stand_side_by_side(report: Made, visit: Visit) -> None:
+    table, rows = visit(report).locator("table:has(#side-by-side)"), rows_by_hand(report)
+    boards = [("amos_ct", "5"), ("amos_ct", "full"), ("phantom_mri", "5"), ("phantom_mri", "full")]
+    assert heads(table) == ["Method", *(", ".join(board) for board in boards)]
+    seen = 0
+    for label, *cells in grid(table):
+        method, _, variant = str(label).partition(" (")
+        who = ("swin_65m", "paper") if "swin_65m" in variant else ("swin_tiny", "demo")
+        for board_, told in zip(boards, cells, strict=True):
+            key = (*board_, method, *who)
+            assert told == (rounded(rows.loc[key, "dice"]) if key in rows.index else None)
+            seen += told is not None
+    assert seen == len(rows)
 
 
 def test_nothing_missing_is_a_number(report: Made) -> None:

@@ -37,7 +37,8 @@ def test_every_column_sorts_both_ways(report: Made, visit: Visit, view: str) -> 
     page = visit(report, f"#{view}")
     page.wait_for_load_state("networkidle")
     for one in page.locator(f"#{view} details summary").all():
-        one.click()
+        if one.is_visible():
+            one.click()
     if view == "compare":
         page.wait_for_selector("#compare details table thead button")
     found = page.locator(f"#{view}").evaluate(EVERY_SORT)

@@ -96,6 +96,20 @@ def test_every_picture_is_there(report: Made, visit: Visit) -> None:
     assert page.evaluate("[...document.images].every(one => one.naturalWidth > 0)")
 
 
+def test_no_backtick_and_nothing_over_a_title(report: Made, visit: Visit) -> None:
+    page = visit(report)
+    codes = 0
+    for view in VIEWS:
+        page.locator(f'nav a[href="#{view}"]').click()
+        settle(page)
+        assert "`" not in page.locator(f"#{view}").text_content(), view
+        codes += page.locator(f"#{view} code").count()
+        for note in page.locator(f"#{view} h3 + .notes").all():
+            title = note.locator("xpath=preceding-sibling::h3[1]").bounding_box()
+            assert note.bounding_box()["y"] >= title["y"] + title["height"]
+    assert codes > 2 and page.locator("h3 + .notes").count() > 2
+
+
 def test_a_missing_data_file_is_said(report: Made, chromium: Any, tmp_path: Any) -> None:
     text = (report.folder / "index.html").read_text(encoding="utf-8")
     (tmp_path / "index.html").write_text(text, encoding="utf-8")

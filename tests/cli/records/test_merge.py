@@ -134,10 +134,14 @@ def test_a_source_with_findings_is_left_out_whole(bench, results, bundle, make, 
     path.write_bytes(path.read_bytes() + b" ")
     told = merge(bench, tmp_path / "into", results, code=1)
     assert told["added"] == 0 and "record.json is not as it was written" in str(told["findings"])
-    assert not [*(tmp_path / "into").glob("records/*")]
+    assert not (tmp_path / "into").exists()
     bundle.write_bytes(bundle.read_bytes()[:-1])
     told = merge(bench, tmp_path / "into", bundle, code=1)
     assert told["added"] == 0 and told["findings"][0]["check"] == "bundle"
+    (tmp_path / "empty").mkdir()
+    told = merge(bench, tmp_path / "into", tmp_path / "empty", code=1)
+    assert "no results in it (no store.json" in told["findings"][0]["message"]
+    assert not (tmp_path / "into").exists()
 
 
 def test_a_damaged_record_in_the_target_is_not_built_upon(bench, results, bundle):

@@ -12,6 +12,7 @@ import pytest
 from medssl_bench.audit.verdicts import Leak, Verdict, add_to_verdict
 from medssl_bench.digest import digest, file_digest
 from medssl_bench.record import Draw, Leaks, Split
+from medssl_bench.records.leaks import leak_findings
 from medssl_bench.records.privacy import absolute_paths, without_folders
 from medssl_bench.store import Store
 
@@ -275,7 +276,11 @@ def test_leaks_that_nobody_looked_for(bench, make, tmp_path):
     root = unchecked(make, tmp_path / "r")
     message = only(findings(bench, root), "leaks")
     assert "2 cells were pretrained on scans, in which nobody looked for test cases" in message
-    assert "bench data audit cubes --corpus scans" in message
+    assert f"`bench data audit cubes --corpus scans --results {root}`" in message
+    assert "`bench submit --unchecked-leaks REASON`" in message
+    records = [*Store(root, read_only=True).records()]
+    (told,) = leak_findings(tmp_path / "unpacked", records, None, unpacked=True)
+    assert "unpacked" not in told.message and "--results RESULTS` (RESULTS: the" in told.message
     submit = ("submit", "--results", root, "--out", tmp_path / "b.zip", "--plain")
     assert bench(*submit).code == 1 and not (tmp_path / "b.zip").exists()
     assert bench(*submit, "--unchecked-leaks", "another hospital").code == 0

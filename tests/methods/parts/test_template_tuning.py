@@ -21,6 +21,9 @@ SHAPE, CROP = (20, 18, 16), (8, 8, 8)
 PLACE = Place((3, 5, 2), (18, 16, 17), (2.0, 2.0, 2.0))
 
 
+LEARNED = {"lambda_md": 1.0, "lambda_cl": 1.0, "template_only": 0.0}
+
+
 def volume(seed: int) -> torch.Tensor:
     return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed))
 
@@ -130,13 +133,14 @@ def test_the_distance_of_equal_copies_has_a_finite_gradient() -> None:
 
 
 def test_words_tell_settings_apart() -> None:
-    config: dict[str, Any] = {"tuning": {}, "modalities": ("T1", "FLAIR")}
+    config: dict[str, Any] = {"tuning": {}, "modalities": ("T1", "FLAIR"), **LEARNED}
     assert BrainMVP.tuning_words(config, ("T1", "")) == "templates"
     assert BrainMVP.tuning_words(config, ("CT",)) == ""
     changed = {"replaced": 2, "consistency_of": "logits"}
     words = BrainMVP.tuning_words({**config, "tuning": changed}, ("T1",))
     assert words == "templates replaced=2 consistency_of=logits"
     assert BrainMVP.tuning_words({**config, "tuning": {"use": False}}, ("T1",)) == ""
+    assert BrainMVP.tuning_words({**config, **dict.fromkeys(LEARNED, 0.0)}, ("T1",)) == ""
 
 
 def test_what_cannot_be_is_refused() -> None:
