@@ -17,6 +17,9 @@ COLOURS = (
     "#3d8fc4",
     "#7b68c8",
     "#8a8500",
+    "#c2335f",
+    "#0f8b8d",
+    "#5f8a1f",
 )
 """Seaborn's colour-blind palette, its pale colours darkened to contrast 3:1 on white and black."""
 BASELINE_MARKER = "o"
