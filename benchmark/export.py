@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medssl_bench.durable import create_once
 from medssl_bench.errors import BenchError, CaseError, did_you_mean
@@ -56,6 +58,43 @@ def export_encoder(
     for path, data in ((file, content.data), (card, text.encode())):
         _create(path, data)
     return Export(file, card, key, info["method"], info["backbone"])
+
+
+def export_templates(
+    checkpoint: Path | str,
+    out: Path | str | None = None,
+    results: Path | str = "bench-results",
+) -> list[Path]:
+    """Write the templates of a pretraining as NIfTI, one file for each contrast.
+
+    Args:
+        checkpoint: As for :func:`export_encoder`.
+        out: A folder; by default one named after the pretraining, here.
+        results: Where a key is looked up.
+
+    Raises:
+        BenchError: There is no such pretraining, it has no templates, or a file is in the way.
+    """
+    from medssl_bench.methods.parts.template_files import write_templates
+
+    store, key = find_pretraining(checkpoint, Path(results))
+    info = store.read_pretraining_info(key)
+    try:
+        extras = store.read_extras(key)
+    except CaseError as error:
+        raise BenchError(str(error)) from None
+    if not extras:
+        raise BenchError(f"{info['method']} keeps no templates beside the encoder; brainmvp does")
+    name = f"{folder_name(info['method'])}-{info['backbone']}-{key[:8]}-templates"
+    folder = Path(out) if out is not None else Path(name)
+    return write_templates(folder, extras, pretrained_spacing(info))
+
+
+def pretrained_spacing(info: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """Return mm per voxel of the volumes pretrained on; None where they differ or are not known."""
+    rules = (info.get("preprocessing") or {}).values()
+    spacings = {rule["spacing"] and tuple(rule["spacing"]) for rule in rules}
+    return spacings.pop() if len(spacings) == 1 else None
 
 
 def find_pretraining(checkpoint: Path | str, results: Path) -> tuple[Store, str]:

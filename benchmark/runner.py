@@ -470,6 +470,7 @@ class Worker:
 
     def _tuning(self, planned: PlannedCell) -> Tuning | None:
         """Build what the cell's method adds to the common fine-tuning."""
+        from medssl_bench.export import pretrained_spacing
         from medssl_bench.keys import method_config
         from medssl_bench.registry import methods
 
@@ -477,13 +478,12 @@ class Worker:
         if not cell.tuning:
             return None
         task = self.plan.tasks[cell.task].task
-        rules = self.store.read_pretraining_info(cell.pretraining)["preprocessing"].values()
-        spacings = {rule["spacing"] and tuple(rule["spacing"]) for rule in rules}
+        info = self.store.read_pretraining_info(cell.pretraining)
         tuning: Tuning = methods.load(cell.method).tuning(
             method_config(cell.method, settings.methods.get(cell.method, {})),
             task.known_contrasts,
             self.store.read_extras(cell.pretraining),
-            spacings.pop() if len(spacings) == 1 else None,
+            pretrained_spacing(info),
             settings.finetune.crop_of(task),
         )
         return tuning

@@ -198,7 +198,7 @@ class Store:
             try:
                 record = read_record(folder)
                 for name in TABLES if whole else ():
-                    if TABLES[name](record.similarity):
+                    if TABLES[name](record):
                         read_verified(folder, f"{name}.parquet")
             except BenchError as error:
                 warnings.warn(f"record skipped: {error}", stacklevel=2)

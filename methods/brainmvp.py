@@ -187,9 +187,9 @@ class BrainMVP(Method):
     @classmethod
     def tuning_words(cls, config: Mapping[str, Any], contrasts: Sequence[str]) -> str:
         """Say whether templates take the place of channels in fine-tuning, and how."""
-        if not any(config[name] for name in ("lambda_md", "lambda_cl", "template_only")):
-            return ""  # templates that nothing depends on stay flat
-        return TemplateTuningConfig(**config["tuning"]).words(contrasts, config["modalities"])
+        learned = any(config[name] for name in ("lambda_md", "lambda_cl", "template_only"))
+        known = config["modalities"] if learned else ()  # what nothing depends on stays flat
+        return TemplateTuningConfig(**config["tuning"]).words(contrasts, known)
 
     @classmethod
     def tuning(

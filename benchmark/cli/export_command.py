@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-TARGETS = ("monai", "nnunet", "safetensors")
+TARGETS = ("monai", "nnunet", "safetensors", "templates")
 EPILOG = """\b
 Examples:
   bench export --checkpoint 3f9a01 --to monai
   bench export --checkpoint bench-results/pretraining/KEY --to safetensors --out smit.safetensors
+  bench export --checkpoint 7dd44b --to templates --out templates   (brainmvp's, as NIfTI)
 
 \b
 `bench status` lists the keys. A card in Markdown is written beside the file.
@@ -47,6 +48,16 @@ def command(
     from medssl_bench.workspace import load_workspace
 
     load_plugins(plugins)
+    if to == "templates":
+        from medssl_bench.export import export_templates
+
+        files = export_templates(checkpoint, out, results or load_workspace().results)
+        if as_json:
+            click.echo(json.dumps({"to": to, "files": [*map(str, files)]}, indent=1))
+        else:
+            click.echo(f"wrote {len(files)} templates to {files[0].parent}: "
+                       + ", ".join(path.name for path in files))  # fmt: skip
+        return 0
     done = export_encoder(checkpoint, to, out, results or load_workspace().results)
     if as_json:
         click.echo(json.dumps({"to": to, **asdict(done)}, indent=1, default=str))

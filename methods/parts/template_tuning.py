@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,11 @@ from torch.nn import functional
 from medssl_bench.errors import BenchError
 from medssl_bench.method import Place, Tuning
 from medssl_bench.methods.parts.masking import BlockMasking
+from medssl_bench.methods.parts.template_files import (
+    check_templates,
+    read_templates,
+    template_sources,
+)
 from medssl_bench.methods.parts.templates import Size, cut, offsets
 
 Spacing = tuple[float, float, float]
@@ -41,16 +47,28 @@ class TemplateTuningConfig:
     """``features``: the L2 norm of the difference of the encoder's coarsest features (equation 7);
     ``logits``: the mean squared difference of all outputs (its code)."""
 
+    folder: str = ""
+    """Templates to use in place of those that the encoder was pretrained with: a folder of
+    ``<contrast>.nii.gz`` on one grid (``bench export --to templates`` writes such)."""
+
     def words(self, contrasts: Sequence[str], known: Sequence[str]) -> str:
-        """Name the use of templates, and what of it is not as in the paper; empty without any."""
+        """Name the use of templates, and what of it is not as in the paper; empty without any.
+
+        Raises:
+            BenchError: The folder's templates cannot be used.
+        """
+        if self.use and self.folder:
+            known = [*template_sources(Path(self.folder))]
         if not self.use or not {*contrasts} & {*known}:
             return ""
-        changed = [
-            f"{field.name}={getattr(self, field.name)}"
+        changed = {
+            field.name: getattr(self, field.name)
             for field in fields(self)
             if getattr(self, field.name) != field.default
-        ]
-        return " ".join(["templates", *changed])
+        }
+        if self.folder:
+            changed["folder"] = check_templates(Path(self.folder))[:12]
+        return " ".join(["templates", *(f"{name}={value}" for name, value in changed.items())])
 
 
 class TemplateTuning(Tuning):
@@ -198,10 +216,15 @@ def build_tuning(
     Raises:
         BenchError: The templates do not serve.
     """
+    chosen = TemplateTuningConfig(**config)
+    known: dict[str, Tensor]
+    if chosen.folder:
+        known, spacing = read_templates(Path(chosen.folder))
+    else:
+        known = {name: volume.float() for name, volume in templates.items()}
     if spacing is None:
         raise BenchError(
             "templates: the volumes pretrained on had voxels of different sizes, so a template has"
             " none; set tuning.use=false for the method"
         )
-    known = {name: volume.float() for name, volume in templates.items() if name}
-    return TemplateTuning(TemplateTuningConfig(**config), contrasts, known, spacing, crop)
+    return TemplateTuning(chosen, contrasts, known, spacing, crop)
