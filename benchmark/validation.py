@@ -46,13 +46,13 @@ class Finding:
 def check_cases(cases: Sequence[Case], task: Task | Corpus) -> list[Finding]:
     """Read the headers of all cases in parallel; return what is wrong, in the order of cases.
 
-    An error: a file that is missing or whose header cannot be read, a
-    channel the task needs and the case lacks, channels or a label of another shape, a channel that
-    lies a voxel or more from the first. What is wrong with one file is said once, whatever else of
-    the case depends on it. A warning: geometry of channel or label that differs from the first
-    channel's by more than 0.1 mm (the image's is used). Where others are resampled onto the grid of one channel, only the label is
-    compared with it; a channel that does not reach it is an error, one that covers less than half
-    of it a warning.
+    An error: a file that is missing or whose header cannot be read, a channel the task needs and
+    the case lacks, channels or a label of another shape, a channel that lies a voxel or more from
+    the first. What is wrong with one file is said once, whatever else of the case depends on it. A
+    warning: geometry of channel or label that differs from the first channel's by more than 0.1 mm
+    (the image's is used). Where others are resampled onto the grid of one channel, only the label
+    is compared with it; a channel that does not reach it is an error, one that covers less than
+    half of it a warning.
     """
     workers = min(16, 4 * (os.cpu_count() or 1))
     with ThreadPoolExecutor(workers, thread_name_prefix="headers") as pool:

@@ -193,9 +193,7 @@ def test_panels_show_one_case_of_every_method(results: Results) -> None:
 def test_colours_are_those_of_the_classes_that_pictures_show(results: Results) -> None:
     """Not of the regions that are measured: WT would have the colour of the core in it."""
     classes = {"1": "core", "2": "oedema", "3": "enhancing"}
-    records = [
-        {**record, "settings": {"task": {"classes": classes}}} for record in results.records
-    ]
+    records = [{**record, "settings": {"task": {"classes": classes}}} for record in results.records]
     marks = {record["cell"]["method"]: Mark("#000000", "o") for record in records}
     told = {row.task: row.colours for row in example_rows(replace(results, records=records), marks)}
     colours = {"core": "#e69f00", "oedema": "#56b4e9", "enhancing": "#009e73"}
