@@ -59,7 +59,8 @@ HINTS = {
     "Runs": "draws \u00d7 seeds",
     "Cases": "test cases with at least one target",
     "Source": "measured by this harness, or printed in a paper",
-    "Pretraining": "corpus, its scans, voxels of a crop, start of the pretraining's key, its seed",
+    "Pretraining": "corpus, its scans, voxels of a crop, start of the pretraining's key, its seed,"
+    " and settings that tell it from others of the method",
     "Leaks": "test cases found in the corpus that was pretrained on",
     "Protocol": "start of the digest of all settings that decide a result",
 }

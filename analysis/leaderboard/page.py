@@ -282,7 +282,8 @@ def render(
     own = provenance.own_training(results)
     told = {str(conflict) for conflict in results.conflicts}
     blocks = overview.blocks(
-        report.board, report.standings.get(DEFAULT, {}), marks, found_leaks,
+        provenance.settings_told(report.board, results.records),
+        report.standings.get(DEFAULT, {}), marks, found_leaks,
         report.own_protocols, {"modality": modality, "family": families},
         reported.printed_rows(),
         overview.origins(
@@ -307,7 +308,11 @@ def render(
         side_by_side=overall.matrix_table(report.standings.get(DEFAULT, {}), order, marks),
         own=list(own),
         classes=class_views.board_tables(
-            report.classes, marks, found_leaks, reported.printed_classes(), families
+            provenance.settings_told(report.classes, results.records),
+            marks,
+            found_leaks,
+            reported.printed_classes(),
+            families,
         ),
         leaks=leaks.leak_lines(results.records),
         conflicts=provenance.conflict_table(results, marks),

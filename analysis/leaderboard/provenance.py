@@ -47,6 +47,31 @@ def source_table(results: Results, marks: Mapping[str, Mark]) -> Table:
     return Table("sources-table", caption, COLUMNS, rows, hints=HINTS)
 
 
+def settings_told(board: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Add a column ``settings`` to a board: what tells pretrainings of one method apart.
+
+    That is the settings of method and pretraining in which those of one backbone, corpus and
+    profile differ, as in an ablation.
+    """
+    known: dict[tuple[str, ...], dict[str, dict[str, Any]]] = {}
+    for record in records:
+        cell, settings = record["cell"], record["settings"]
+        own = (settings.get("methods") or {}).get(cell["method"]) or {}
+        kind = (cell["method"], cell["backbone"], record["corpus"] or "", record["profile"])
+        values = {**(settings.get("pretrain") or {}), **own}
+        known.setdefault(kind, {})[cell["pretraining"]] = values
+    words: dict[str, str] = {}
+    for found in known.values():
+        names = dict.fromkeys(name for values in found.values() for name in values)
+        several = [
+            name for name in names if len({repr(values.get(name)) for values in found.values()}) > 1
+        ]
+        for key, values in found.items():
+            words[key] = ", ".join(f"{name} {values.get(name, 'default')}" for name in several)
+    told = [words.get(key, "") for key in board["pretraining"]] if len(board) else []
+    return board.assign(settings=told)
+
+
 def conflict_table(results: Results, marks: Mapping[str, Mark]) -> Table | None:
     """Return every run of cells that have runs with different numbers; None where there is none."""
     rows = [

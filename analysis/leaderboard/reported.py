@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
 
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value
 from medssl_bench.analysis.studies.reported import NUMBER, read_corrections, read_reported
+from medssl_bench.analysis.tables import rows_of
 
 PAPERS = {
     "medcoss": "MedCoSS",
@@ -71,27 +73,28 @@ def _rows(
     wanted: Callable[[Collection[str]], bool], by: str
 ) -> dict[tuple[str, str], list[ReportedRow]]:
     """Return the rows whose metrics are ``wanted``; a table of HD95 alone joins that of Dice."""
-    wrong, rows, distances = misprints(), {}, {}
-    table = read_reported()
-    means = table[table["target"].isin(["AVG", "mean"])]
-    for place, cell in means.iterrows():
-        scale = {"percent": 0.01}.get(cell["unit"], 1.0)
+    wrong, table = misprints(), read_reported()
+    scored: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, Printed]]] = {}
+    distances: dict[tuple[str, ...], Printed] = {}
+    for place, cell in enumerate(rows_of(table)):
+        if cell["target"] not in ("AVG", "mean"):
+            continue
+        scale = 0.01 if cell["unit"] == "percent" else 1.0
         spread = float(cell["std"]) * scale if cell["std"] else math.nan
         one = Printed(cell["value"] * scale, cell["table"], spread, wrong.get(place, ""))
-        who = (cell["method_label"].casefold(), *cell[["source", "backbone", "pretraining", "task",
-                                                       "shots"]])  # fmt: skip
+        words = ("source", "backbone", "pretraining", "task", "shots")
+        who = (cell["method_label"].casefold(), *(cell[word] for word in words))
         if cell["metric"] == "hd95":
             distances[who] = one
         else:
-            rows.setdefault((who, cell["table"]), (cell, {}))[1][cell["metric"]] = one
+            scored.setdefault((cell["table"], *who), (cell, {}))[1][cell["metric"]] = one
     found: dict[tuple[str, str], list[ReportedRow]] = {}
-    for (who, _), (cell, scores) in rows.items():
+    for names, (cell, scores) in scored.items():
         if not wanted(scores):
             continue
-        if "dice" in scores and who in distances:
-            scores["hd95"] = distances[who]
-        task = HERE.get(cell["task"], cell["task"])
-        one = ReportedRow(
+        if "dice" in scores and names[1:] in distances:
+            scores["hd95"] = distances[names[1:]]
+        row = ReportedRow(
             label=cell["method_label"],
             scores=scores,
             source=PAPERS.get(cell["source"], cell["source"]),
@@ -99,7 +102,8 @@ def _rows(
             backbone=cell["backbone"],
             pretraining=cell["pretraining"],
         )
-        found.setdefault((task, cell["shots"]), []).append(one)
+        task = HERE.get(cell["task"], cell["task"])
+        found.setdefault((task, cell["shots"]), []).append(row)
     nothing = Printed(-math.inf)
     return {
         key: sorted(rows, key=lambda one: -one.scores.get(by, nothing).value)
@@ -113,24 +117,28 @@ def misprints() -> dict[int, str]:
     That is what ``reported_corrections.csv`` suggests, and an average which is more than a unit of
     its last place from the mean of its parts, as far as that is not put right by a correction.
     """
-    table, said = read_reported(), read_corrections()
+    cells, said = rows_of(read_reported()), read_corrections()
     found: dict[int, str] = {}
-    values = table["value"].copy()
-    for place, cell in table.iterrows():
+    averages: dict[tuple[str, ...], int] = {}
+    parts: dict[tuple[str, ...], list[float]] = {}
+    for place, cell in enumerate(cells):
+        value = cell["value"]
         known = said.get(tuple(cell[name] for name in NUMBER))
         if known is not None:
             suggested, reason = known
-            values[place] = float(suggested)
+            value = float(suggested)
             found[place] = f"apparent misprint for {suggested}: {reason}"
-    rows = ["pretraining", *(name for name in NUMBER if name != "target")]
-    for _, cells in table.groupby(rows, sort=False):
-        averages, parts = cells[cells["target"] == "AVG"], cells[cells["target"] != "AVG"]
-        if len(averages) != 1 or len(parts) < 2 or averages.index[0] in found:
+        row = tuple(cell[name] for name in (*NUMBER, "pretraining") if name != "target")
+        if cell["target"] == "AVG":
+            averages[row] = place
+        else:
+            parts.setdefault(row, []).append(value)
+    for row, place in averages.items():
+        if len(parts.get(row, ())) < 2 or place in found:
             continue
-        place, mean = averages.index[0], values[parts.index].mean()
-        printed = str(averages["printed"].iloc[0])
+        printed, mean = cells[place]["printed"], fmean(parts[row])
         unit = 10.0 ** -len(printed.partition(".")[2])
-        if abs(values[place] - mean) > unit + 1e-9:
+        if abs(float(printed) - mean) > unit + 1e-9:
             found[place] = f"apparent misprint: the parts of {printed} average {mean:.3f}"
     return found
 

@@ -121,13 +121,16 @@ def origin(
 ) -> list[Value]:
     """Write where a row comes from: backbone, pretraining, its leaks, protocol.
 
-    ``own``: the protocol is that of one method alone.
+    ``own``: the protocol is that of one method alone. ``settings`` of the row, where there are any,
+    tell its pretraining from others of the method.
     """
     words = [short(one["pretraining"])]
     if one["corpus_size"]:
         words.insert(0, f"{one['corpus_size']} scans, crops {one['pretrain_crop']}")
     if one["pretrain_seed"]:
         words.append(f"seed {one['pretrain_seed']}")
+    if one.get("settings"):
+        words.append(one["settings"])
     tuned = f"{one['profile']}, its own" if own else one["profile"]
     return [
         Value(one["backbone"], one["backbone"]),

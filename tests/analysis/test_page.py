@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from medssl_bench.analysis.leaderboard.page import build_report
+from medssl_bench.analysis.leaderboard.provenance import settings_told
 from medssl_bench.analysis.leaderboard.results import read_slices
 from medssl_bench.analysis.tables import leaderboard
 from medssl_bench.errors import BenchError
@@ -237,3 +238,26 @@ def test_a_pictures_case_is_told_by_the_records_split(tmp_path: Path) -> None:
     assert {picture.case: picture.path.name for picture in found} == dict(
         zip(odd, names, strict=True)
     )
+
+
+def test_rows_of_an_ablation_are_told_apart_by_their_settings() -> None:
+    def record(pretraining: str, corpus: str = "brats2021", **own: float) -> dict[str, Any]:
+        cell = {"method": "brainmvp", "backbone": "uniformer3d", "pretraining": pretraining}
+        settings = {"pretrain": {"steps": 9}, "methods": {"brainmvp": own}}
+        return {"cell": cell, "corpus": corpus, "profile": "paper", "settings": settings}
+
+    records = [
+        record("a", lambda_md=0, lambda_cl=0),
+        record("b", lambda_cl=0),
+        record("c"),
+        record("d", "ixi:T1"),
+    ]
+    board = pd.DataFrame({"pretraining": ["a", "b", "c", "d", "none"]})
+    assert list(settings_told(board, records)["settings"]) == [
+        "lambda_md 0, lambda_cl 0",
+        "lambda_md default, lambda_cl 0",
+        "lambda_md default, lambda_cl default",
+        "",
+        "",
+    ]
+    assert settings_told(board.head(0), records).empty
