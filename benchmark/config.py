@@ -55,13 +55,18 @@ class PretrainSettings(_Model):
 
 
 class Augmentation(_Model):
-    """Fine-tuning augmentation of the public SMIT code (facts: section 2, Transfer)."""
+    """Fine-tuning augmentation; by default that of the public SMIT code."""
 
     rotate90: float = Field(0.2, ge=0, le=1)
     """Probability of a rotation by a multiple of 90 degrees in the axial plane."""
     intensity: float = Field(0.1, ge=0, le=1)
     """Probability each of scaling and of shifting intensities."""
     intensity_range: float = Field(0.1, ge=0)
+    flip: float = Field(0.0, ge=0, le=1)
+    """Probability of mirroring, of each axis for itself (paper 003, appendix B.2: 0.5). It tells
+    left from right no more: for tumours and classes, not for organs of one side."""
+    flip_jointly: bool = False
+    """Mirror all three axes or none (paper 003's code)."""
 
 
 class Epochs(_Model):
@@ -194,7 +199,7 @@ class Settings(_Model):
 def profile_names() -> list[str]:
     """Names of the built-in profiles."""
     folder = resources.files("medssl_bench") / "profiles"
-    order = {"demo": 0, "quick": 1, "paper": 2}
+    order = {"demo": 0, "quick": 1, "paper": 2, "brainmvp": 3}
     names = [Path(file.name).stem for file in folder.iterdir() if file.name.endswith(".yaml")]
     return sorted(names, key=lambda name: (order.get(name, 9), name))
 

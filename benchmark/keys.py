@@ -167,6 +167,10 @@ def common_words(settings: Mapping[str, Any]) -> dict[str, Any]:
     finetune = dict(settings.get("finetune") or {})
     if finetune.get("channels") == "repeat":
         del finetune["channels"]
+    augmentation = finetune.get("augmentation") or {}
+    if augmentation and not augmentation.get("flip"):
+        without = {"flip", "flip_jointly"}
+        finetune["augmentation"] = {k: v for k, v in augmentation.items() if k not in without}
     if settings.get("select") == "last":
         for name in ("validation_cases", "validation_every", "patience"):
             finetune.pop(name, None)

@@ -17,7 +17,7 @@ from medssl_bench.config import (
 from medssl_bench.errors import BenchError
 
 
-@pytest.mark.parametrize("name", ["demo", "quick", "paper"])
+@pytest.mark.parametrize("name", ["demo", "quick", "paper", "brainmvp"])
 def test_profiles_are_whole(name):
     settings = load_settings(name)
     assert settings.profile == name and name in profile_names()

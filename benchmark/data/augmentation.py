@@ -13,12 +13,12 @@ from medssl_bench.config import Augmentation
 def augment(
     images: Tensor, labels: Tensor, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Rotate in the axial plane and scale/shift intensities, sample by sample.
+    """Rotate in the axial plane, mirror, and scale/shift intensities, sample by sample.
 
     Args:
         images: ``(B, C, D, H, W)`` in [0, 1]; D, H span the axial plane.
         labels: ``(B, 1, D, H, W)``, turned with the images; or classes ``(B,)``, left alone.
-        settings: Probabilities and ranges (public SMIT fine-tuning code).
+        settings: Probabilities and ranges (public SMIT fine-tuning code, or paper 003's).
         rng: Source of all draws.
 
     Returns:
@@ -32,6 +32,10 @@ def augment(
     if turns.any():
         images = _turn(images, turns)
         labels = _turn(labels, turns) if labels.ndim > 1 else labels
+    if settings.flip:
+        mirrored = rng.random((count, 1 if settings.flip_jointly else 3)) < settings.flip
+        images = _mirror(images, mirrored)
+        labels = _mirror(labels, mirrored) if labels.ndim > 1 else labels
     reach = settings.intensity_range
     scale = np.where(rng.random(count) < settings.intensity, rng.uniform(-reach, reach, count), 0)
     shift = np.where(rng.random(count) < settings.intensity, rng.uniform(-reach, reach, count), 0)
@@ -45,3 +49,12 @@ def _turn(volumes: Tensor, turns: NDArray[np.integer]) -> Tensor:
     """Turn each volume ``(C, D, H, W)`` of a batch by its number of quarter turns."""
     turned = [torch.rot90(v, int(k), (1, 2)) for v, k in zip(volumes, turns, strict=True)]
     return torch.stack(turned)
+
+
+def _mirror(volumes: Tensor, axes: NDArray[np.bool_]) -> Tensor:
+    """Mirror each volume ``(C, D, H, W)`` along its axes that are true: ``(B, 3)`` or ``(B, 1)``."""
+    mirrored = [
+        torch.flip(volume, [int(axis) + 1 for axis in np.flatnonzero(np.broadcast_to(chosen, 3))])
+        for volume, chosen in zip(volumes, axes, strict=True)
+    ]
+    return torch.stack(mirrored)

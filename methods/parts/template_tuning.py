@@ -42,7 +42,7 @@ class TemplateTuningConfig:
     cell: int = 8
     """Side in voxels of such a cell."""
     consistency: float = 0.1
-    """Weight of the distance between the copies (its code; the paper names none)."""
+    """Weight of the distance between the copies (appendix B.2)."""
     consistency_of: Literal["features", "logits"] = "features"
     """``features``: the L2 norm of the difference of the encoder's coarsest features (equation 7);
     ``logits``: the mean squared difference of all outputs (its code)."""

@@ -166,3 +166,33 @@ def test_precision_is_never_changed_when_it_is_asked_for() -> None:
     assert resolve_precision("bf16-mixed", "cpu") == "bf16-mixed"
     assert resolve_precision("32-true", "cpu") == "32-true"
     assert resolve_precision("auto", "cpu") in ("bf16-mixed", "32-true")
+
+
+def test_mirroring_takes_image_and_label_along_and_each_axis_for_itself() -> None:
+    label = torch.zeros(1, 1, 6, 6, 4, dtype=torch.long)
+    label[0, 0, 1, 2, 3] = 1
+    settings = Augmentation(rotate90=0.0, intensity=0.0, flip=0.5)
+    places = []
+    for step in range(64):
+        turned, mask = augment(label.float(), label, settings, keyed_rng(0, "augment", step))
+        assert torch.equal(turned[0, 0] > 0.5, mask[0, 0] == 1)
+        places.append(tuple(int(i) for i in mask[0, 0].nonzero()[0]))
+    mirrored = {(x == 4, y == 3, z == 0) for x, y, z in places}
+    assert all(x in (1, 4) and y in (2, 3) and z in (3, 0) for x, y, z in places)
+    assert len(mirrored) == 8
+    together = Augmentation(rotate90=0.0, intensity=0.0, flip=0.5, flip_jointly=True)
+    found = set()
+    for step in range(32):
+        _, mask = augment(label.float(), label, together, keyed_rng(0, "augment", step))
+        found.add(tuple(int(i) for i in mask[0, 0].nonzero()[0]))
+    assert found == {(1, 2, 3), (4, 3, 0)}
+
+
+def test_without_mirroring_nothing_else_is_drawn_than_before() -> None:
+    image, label = torch.rand(2, 1, 6, 6, 4), torch.zeros(2, 1, 6, 6, 4, dtype=torch.long)
+    first, second = keyed_rng(1), keyed_rng(1)
+    augment(image, label, Augmentation(), first)
+    second.random(2), second.integers(1, 4, 2)
+    for _ in range(2):
+        second.random(2), second.uniform(-0.1, 0.1, 2)
+    assert first.random() == second.random()
