@@ -153,9 +153,12 @@ def task_facts(task: str, records: Sequence[Mapping[str, Any]]) -> tuple[str, di
     told = mine[0]["settings"].get("task", {})
     splits = {record["split"]["digest"]: record["split"] for record in mine}
     shots = sorted({record["cell"]["shots"] for record in mine}, key=shots_order)
+    channels = [str(name) for name in told.get("channels", ())]
+    targets = [*(told.get("regions") or {})] or [*told.get("classes", {}).values()]
     facts = {
         "Modality": str(told.get("modality", "not recorded")),
-        "Targets": ", ".join(map(str, told.get("classes", {}).values())) or "not recorded",
+        **({"Channels": ", ".join(channels)} if len(channels) > 1 else {}),
+        "Targets": ", ".join(map(str, targets)) or "not recorded",
         "Shots": ", ".join(shots_text(one) for one in shots),
         "Split": "; ".join(
             f"{len(split['train'])} for training, {len(split['test'])} for testing"

@@ -17,6 +17,7 @@ import pytest
 from medssl_bench.analysis.leaderboard.page import build_report
 from medssl_bench.analysis.leaderboard.provenance import settings_told
 from medssl_bench.analysis.leaderboard.results import read_slices
+from medssl_bench.analysis.leaderboard.subjects import task_facts
 from medssl_bench.analysis.tables import leaderboard
 from medssl_bench.errors import BenchError
 from medssl_bench.label_maps import file_name
@@ -261,3 +262,15 @@ def test_rows_of_an_ablation_are_told_apart_by_their_settings() -> None:
         "",
     ]
     assert settings_told(board.head(0), records).empty
+
+
+def test_facts_of_a_task_name_its_channels_and_what_is_measured() -> None:
+    record = make_record("smit", "brats_ped", "5", 0).model_dump(mode="json")
+    task = {"modality": "MR", "classes": {"1": "core"}, "channels": ["t1n", "t2f"]}
+    regions = {"whole_tumour": [1], "tumour_core": [1]}
+    record["settings"] = {"task": {**task, "regions": regions}}
+    _, facts = task_facts("brats_ped", [record])
+    assert facts["Channels"] == "t1n, t2f" and facts["Targets"] == "whole_tumour, tumour_core"
+    record["settings"] = {"task": {**task, "channels": ["image"]}}
+    _, facts = task_facts("brats_ped", [record])
+    assert "Channels" not in facts and facts["Targets"] == "core"
