@@ -22,7 +22,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medssl_bench.analysis import tables
-from medssl_bench.analysis.statistics.areas import placements
 from medssl_bench.analysis.tables import RUN, as_words
 from medssl_bench.errors import BenchError
 
@@ -174,6 +173,8 @@ def placed(cases: pd.DataFrame) -> pd.DataFrame:
     sure the AUC is (see :func:`medssl_bench.analysis.statistics.areas.placements`). Runs of test
     cases with fewer than two of a class have none.
     """
+    from medssl_bench.analysis.statistics.areas import placements  # it takes SciPy's statistics
+
     keys = [*RUN, "case", "target", "predicted", "true"]
     table = as_words(cases[is_classified(cases)], keys)
     parts = []

@@ -470,13 +470,13 @@ class Worker:
 
     def _tuning(self, planned: PlannedCell) -> Tuning | None:
         """Build what the cell's method adds to the common fine-tuning."""
+        cell, settings = planned.cell, self.plan.settings
+        if not cell.tuning:
+            return None
         from medssl_bench.export import pretrained_spacing
         from medssl_bench.keys import method_config
         from medssl_bench.registry import methods
 
-        cell, settings = planned.cell, self.plan.settings
-        if not cell.tuning:
-            return None
         task = self.plan.tasks[cell.task].task
         info = self.store.read_pretraining_info(cell.pretraining)
         tuning: Tuning = methods.load(cell.method).tuning(

@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -196,3 +198,12 @@ def test_without_mirroring_nothing_else_is_drawn_than_before() -> None:
     for _ in range(2):
         second.random(2), second.uniform(-0.1, 0.1, 2)
     assert first.random() == second.random()
+
+
+def test_what_takes_seconds_to_load_is_not_loaded_before_it_is_needed() -> None:
+    code = (
+        "import sys, medssl_bench.stages.finetune, medssl_bench.runner, medssl_bench.recording;"
+        "print([name for name in ('monai', 'mlflow', 'scipy.stats') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
