@@ -59,9 +59,8 @@ def main(results: Path, out: Path | None) -> None:
         shape = tuple(next(iter(extras.values())).shape)
         means, reach = corpus_means(info["corpus_cases"], results / "cache", shape)
         middle = shape[2] // 2
-        print(
-            f"{info['key'][:12]}: {info['cost']['steps']} steps on {len(info['corpus_cases'])} cases"
-        )
+        steps, cases = info["cost"]["steps"], info["corpus_cases"]
+        print(f"{info['key'][:12]}: {steps} steps on {len(cases)} cases")
         for name, mean in sorted(means.items()):
             row = {}
             for path in folder.glob(f"pictures/{name}_*.png"):
