@@ -200,7 +200,7 @@ class _Training:
                 f"{supplies.work}: one process sees the checkpoint of step {self.start}, the first"
                 f" one of step {first}; is the folder on a file system that all nodes share?"
             )
-        self.gallery = Gallery(settings.steps, saved["gallery"] if saved else None)
+        self.gallery = Gallery(settings.steps, saved.get("gallery") if saved else None)
         history = saved and saved["history"]
         self.history = History(settings.steps, history, joint_mean(fabric))
         self.began = self.saved_at = time.monotonic()
