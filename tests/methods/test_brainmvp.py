@@ -312,3 +312,50 @@ def test_templates_of_another_size_are_not_taken_over() -> None:
     state = build().state_dict()
     with pytest.raises(RuntimeError, match=r"templates.volumes.*24, 20, 18.*26, 20, 18"):
         build(template=(26, 20, 18)).load_state_dict(state)
+
+
+class Faithful(torch.nn.Module):
+    """A network that rebuilds what it sees exactly: encoder and decoder at once."""
+
+    def __init__(self, encoder: torch.nn.Module) -> None:
+        super().__init__()
+        self.levels = encoder.levels
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        return {self.levels[-1].name: image}
+
+
+def test_a_template_becomes_the_mean_of_its_modality_where_the_network_rebuilds_well() -> None:
+    """The error from templates is least where T = E[X_m]; crops anywhere, contrasts missing."""
+    source = torch.Generator().manual_seed(8)
+    size, shape = (16, 16, 16), (20, 20, 16)
+    means = {name: torch.rand(shape, generator=source) for name in ("T1", "T2", "FLAIR")}
+    method = build(template=shape, lambda_cl=0.0)
+    method.encoder = Faithful(method.encoder)
+    method.decoder = Faithful.__new__(Faithful)  # of any kind; what it is called with comes back
+    torch.nn.Module.__init__(method.decoder)
+    method.decoder.forward = lambda features: next(iter(features.values()))
+    optimizer = torch.optim.AdamW(method.templates.parameters(), lr=2e-2, weight_decay=0.0)
+    followed: dict[str, list[float]] = {name: [] for name in means}
+    for step in range(600):
+        places, channels = [], []
+        for case in range(3):
+            start = tuple(int(torch.randint(n - 15, (), generator=source)) for n in shape)
+            window = tuple(slice(a, a + 16) for a in start)
+            noise = 0.2 * torch.randn((3, *size), generator=source)
+            kept = [name for i, name in enumerate(means) if i != (case + step) % 6]
+            channels.append({n: means[n][window] + noise[i] for i, n in enumerate(kept)})
+            places.append(Place(start, shape))
+        generators = tuple(torch.Generator().manual_seed(3 * step + i) for i in range(3))
+        given = Batch(
+            (), Progress(step, 600), generators, channels=tuple(channels), places=tuple(places)
+        )
+        optimizer.zero_grad()
+        method(given).total.backward()
+        optimizer.step()
+        if step + 1 in (60, 200, 600):
+            for name, found in method.templates.learned().items():
+                both = torch.stack([found.flatten(), means[name].flatten()])
+                followed[name].append(float(torch.corrcoef(both)[0, 1]))
+    for name, found in followed.items():
+        assert found == sorted(found) and found[-1] > 0.9, (name, found)
