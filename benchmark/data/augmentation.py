@@ -52,7 +52,7 @@ def _turn(volumes: Tensor, turns: NDArray[np.integer]) -> Tensor:
 
 
 def _mirror(volumes: Tensor, axes: NDArray[np.bool_]) -> Tensor:
-    """Mirror each volume ``(C, D, H, W)`` along its axes that are true: ``(B, 3)`` or ``(B, 1)``."""
+    """Mirror each volume ``(C, D, H, W)`` along its true axes: ``(B, 3)``; ``(B, 1)``: all."""
     mirrored = [
         torch.flip(volume, [int(axis) + 1 for axis in np.flatnonzero(np.broadcast_to(chosen, 3))])
         for volume, chosen in zip(volumes, axes, strict=True)
