@@ -483,7 +483,6 @@ class Worker:
         if not cell.tuning:
             return None
         task = self.plan.tasks[cell.task].task
-        info = self.store.read_pretraining_info(cell.pretraining)
         config = method_config(cell.method, settings.methods.get(cell.method, {}))
         kind, crop = methods.load(cell.method), settings.finetune.crop_of(task)
         modalities = self.plan.corpus.modalities if self.plan.corpus else frozenset()
@@ -493,6 +492,7 @@ class Worker:
                 f"{planned.title}: planned with {cell.tuning!r} in fine-tuning, which is now"
                 f" {words or 'nothing'!r}: files changed since; give the command again"
             )
+        info = self.store.read_pretraining_info(cell.pretraining)
         tuning: Tuning = kind.tuning(
             config,
             task.known_contrasts,

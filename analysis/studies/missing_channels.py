@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from medssl_bench.analysis import classification
+from medssl_bench.analysis.leaderboard.marks import row_labels, short
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.statistics.panel import HIGHER_IS_BETTER, Panel, panels
 from medssl_bench.analysis.studies.drawing import METRIC_NAMES, marks_of, sheet, style, titled
@@ -20,7 +22,7 @@ from medssl_bench.analysis.studies.outcome import (
     digits_of,
     panel_notes,
 )
-from medssl_bench.analysis.tables import IDENTITY, as_words
+from medssl_bench.analysis.tables import COMPARABLE, IDENTITY, as_words, rows_of
 
 CLAIM = (
     "Every network again without some of the channels it was trained on; in their place stands the"
@@ -137,26 +139,29 @@ def _classified(
     if rows.empty:
         return
     keys = ["task", "shots", *IDENTITY]
-    table = []
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for without, part in rows.groupby("without", sort=False):
         board = classification.leaderboard(tested[tested["key"].isin(part["key"])])
         whole = board.set_index(keys)["auc"]
         words = as_words(part, keys).groupby(keys)["filled"].unique()
-        for _, row in classification.leaderboard(part.drop(columns="without")).iterrows():
+        for row in rows_of(classification.leaderboard(part.drop(columns="without"))):
             key = tuple(row[name] for name in keys)
-            table.append(
+            found.setdefault(tuple(row[name] for name in COMPARABLE), []).append(
                 {
-                    "task": row["task"], "shots": row["shots"], "method": row["method"],
+                    **{name: row[name] for name in IDENTITY},
                     "name": row["method"], "without": str(without),
-                    "filled": ", ".join(words[tuple(map(str, key))]), "value": float(row["auc"]),
+                    "filled": ", ".join(words[key]), "value": float(row["auc"]),
                     "whole": float(whole[key]), "change": float(row["auc"] - whole[key]),
                     "low": np.nan, "high": np.nan,
                 }
             )  # fmt: skip
     note = ["AUC is one number of all cases: its change has no interval over them"]
-    for (task, shots), part in pd.DataFrame(table).groupby(["task", "shots"], sort=False):
-        shown = part.drop(columns=["task", "shots"]).reset_index(drop=True)
-        yield Section(f"{task}, shots {shots}, AUC", shown, SHOWN, note, 3)
+    for (task, shots, backbone, protocol, profile), mine in found.items():
+        identities = [{name: one[name] for name in IDENTITY} for one in mine]
+        labels = row_labels(identities)
+        table = pd.DataFrame(mine).assign(method=labels).drop(columns=IDENTITY[1:])
+        title = f"{task}, shots {shots}, {backbone}, {profile}, protocol {short(protocol)}, AUC"
+        yield Section(title, table, SHOWN, note, 3)
 
 
 def _draw(axes: Axes, section: Section, metric: str) -> None:

@@ -47,7 +47,7 @@ class Copies:
         """Return the sum of the copies' losses and the method's term, and what to note of them.
 
         Noted are ``loss``, the copies' mean, which is of the size that other methods' have, and
-        ``tuning``, the method's term.
+        ``tuning_term``, the method's.
         """
         stacked = torch.cat(joined.chunk(count, dim=1))
         output = model(stacked.contiguous(memory_format=torch.channels_last_3d))
@@ -60,4 +60,4 @@ class Copies:
             for one in logits
         ]  # fmt: skip
         losses, term = torch.stack(supervised), self.tuning.term(features, logits)
-        return losses.sum() + term, {"loss": losses.mean(), "tuning": term}
+        return losses.sum() + term, {"loss": losses.mean(), "tuning_term": term}

@@ -133,6 +133,16 @@ def test_classification_has_the_change_of_auc(results: Results) -> None:
     assert row["whole"] == pytest.approx(auc)
     assert row["value"] == pytest.approx(1 - auc)
     assert row["change"] == pytest.approx(1 - 2 * auc)
+    tuned = {"tuning": "templates", "key": "another"}
+    both = dataclasses.replace(
+        results,
+        cases=pd.concat([whole, whole.assign(**tuned)]),
+        missing=pd.concat([turned, turned.assign(**tuned, filled="template")]),
+    )
+    (section,) = analyse(Evidence(both, Options())).sections
+    name = whole["method"].iloc[0]
+    labels = {f"{name} (tuning none)": "zero", f"{name} (tuning templates)": "template"}
+    assert dict(zip(section.table["method"], section.table["filled"], strict=True)) == labels
 
 
 def test_without_any_the_setting_is_named(results: Results) -> None:

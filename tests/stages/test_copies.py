@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from medssl_bench.registry import load_plugin, tasks
 from medssl_bench.stages.copies import Copies
 from medssl_bench.stages.finetune import FinetuneJob, Tuned, finetune
 from medssl_bench.stages.loss import supervised_loss
+from medssl_bench.tables import check_columns
 from medssl_bench.task import Task
 from medssl_bench.training import Compute
 
@@ -72,7 +74,9 @@ def test_the_loss_is_the_sum_over_copies_and_their_distance(kind: str) -> None:
     by_hand = losses[0] + losses[1] + 0.1 * apart.pow(2).sum(1).sqrt().mean()
     assert found.item() == pytest.approx(by_hand.item(), rel=1e-4)
     assert noted["loss"].item() == pytest.approx((losses[0] + losses[1]).item() / 2, rel=1e-4)
-    assert (2 * noted["loss"] + noted["tuning"]).item() == pytest.approx(found.item(), rel=1e-6)
+    assert (2 * noted["loss"] + noted["tuning_term"]).item() == pytest.approx(
+        found.item(), rel=1e-6
+    )
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +127,7 @@ def test_templates_change_neither_the_crops_nor_what_is_drawn_for_them(cases, tm
     """
     alone = train(cases, tmp_path / "alone", None)
     twice = train(cases, tmp_path / "twice", tuning(replaced=0, consistency=0.0))
+    check_columns(pd.DataFrame(twice.history), ("step", "loss", "tuning_term"))
     first, second = alone.history[0], twice.history[0]
     assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
     assert second["gradient_norm"] == pytest.approx(2 * first["gradient_norm"], rel=1e-3)
