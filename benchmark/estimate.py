@@ -117,14 +117,19 @@ def weight_bytes(backbone: str) -> int:
 
 
 def hours(plan: Plan, store: Store) -> Hours:
-    """Wall hours from recorded costs of the same backbone, crop, device and precision."""
+    """Wall hours from recorded costs of the same backbone, crop, device and precision.
+
+    Cells are alike where they take the same steps, with or without a method's part in fine-tuning,
+    and are tested without as many sets of channels.
+    """
     import warnings
 
     from medssl_bench.provenance import device_name
+    from medssl_bench.stages.missing import patterns
 
     device = device_name(plan.compute.device)
     same = (device, plan.compute.precision)
-    per_cell: dict[tuple[str, str, int], list[float]] = {}
+    per_cell: dict[tuple[str, str, int, bool, int], list[float]] = {}
     per_step: dict[str, list[float]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged records only make the estimate poorer here
@@ -134,8 +139,10 @@ def hours(plan: Plan, store: Store) -> Hours:
                 crop = str(record.settings.get("finetune", {}).get("crop"))  # type: ignore[union-attr]
                 own = "own_training" in record.settings
                 if own or crop == str(_listed(plan.settings.finetune.crop)):
-                    kind = (record.cell.backbone, record.cell.task, record.cost.steps)
-                    per_cell.setdefault(kind, []).append(record.cost.wall_hours)
+                    cell = record.cell
+                    kind = (cell.backbone, cell.task, record.cost.steps)
+                    more = (bool(cell.tuning), len(record.missing))
+                    per_cell.setdefault((*kind, *more), []).append(record.cost.wall_hours)
         for info in store.pretrainings():
             machine_info = info["machine"]
             alike = info["backbone"] == plan.settings.backbone
@@ -155,7 +162,10 @@ def hours(plan: Plan, store: Store) -> Hours:
         pretraining += _middle(known) * job.settings.steps * job.settings.batch
     cells: float | None = 0.0
     for planned in plan.missing_cells:
-        known = per_cell.get((planned.cell.backbone, planned.cell.task, planned.steps))
+        cell, which = planned.cell, plan.settings.missing_channels
+        again = patterns(plan.tasks[cell.task].task.channels, which)
+        more = (bool(cell.tuning), 0 if planned.own_training else len(again))
+        known = per_cell.get((cell.backbone, cell.task, planned.steps, *more))
         if known is None or cells is None:
             cells = None
             break

@@ -140,10 +140,11 @@ def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def protocol_digest(found: PlannedTask, settings: Settings, precision: str, backbone: str) -> str:
     """Digest of everything that decides a result and is not a field of the cell."""
-    words = {"summary", "licence", "access", "needs_data", "expected", "groups", "contrasts"}
+    words = {"summary", "licence", "access", "needs_data", "expected", "groups"}
     # What a task or the settings leave as it was before there was such a thing, so that the digest
     # stays, too.
-    words |= {name for name in ("regions", "balanced") if not getattr(found.task, name)}
+    optional = ("regions", "balanced", "contrasts")
+    words |= {name for name in optional if not getattr(found.task, name)}
     info = registry.backbones.entry(backbone).info
     return digest(
         {

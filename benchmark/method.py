@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -185,12 +185,27 @@ class Method(nn.Module):
         return {}
 
     @classmethod
-    def tuning_words(cls, config: Mapping[str, Any], contrasts: Sequence[str]) -> str:
+    def tuning_words(
+        cls,
+        config: Mapping[str, Any],
+        contrasts: Sequence[str],
+        modalities: Collection[str],
+        crop: tuple[int, int, int],
+    ) -> str:
         """Say what is added to the fine-tuning on channels of these contrasts, if anything.
 
         The words are part of the cell's identity: other settings have other words.
+
+        Args:
+            config: All of the method's settings.
+            contrasts: Of the task's channels, in order; an unknown one is empty.
+            modalities: Those that the cases of the pretraining corpus have.
+            crop: Size of a crop of fine-tuning, in voxels.
+
+        Raises:
+            BenchError: It cannot be done as the settings say.
         """
-        del config, contrasts
+        del config, contrasts, modalities, crop
         return ""
 
     @classmethod

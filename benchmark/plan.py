@@ -86,6 +86,11 @@ class PlannedCorpus:
     cases: tuple[Case, ...]
     digest: str
 
+    @property
+    def modalities(self) -> frozenset[str]:
+        """Of any of its cases."""
+        return frozenset(name for case in self.cases for name in case.images)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -235,7 +240,7 @@ def build_plan(
     probe = _find_probe(request, survey) if jobs else None
     if probe is not None:
         warnings += _not_probed(jobs.values(), store)
-    cells = plan_cells(methods, starts, planned, shots, request.settings, compute)
+    cells = plan_cells(methods, starts, planned, shots, request.settings, compute, corpus)
     for backbone in dict.fromkeys(c.cell.backbone for c in cells if not c.own_training):
         check_coarsest(request.settings, tasks, backbone)
     return Plan(

@@ -17,9 +17,9 @@ from medssl_bench.keys import method_config, own_protocol_digest, protocol_diges
 from medssl_bench.record import Cell
 
 if TYPE_CHECKING:
-    from medssl_bench.config import Settings
+    from medssl_bench.config import FinetuneSettings, Settings
     from medssl_bench.imports import ImportJob
-    from medssl_bench.plan import PlannedTask
+    from medssl_bench.plan import PlannedCorpus, PlannedTask
     from medssl_bench.stages.pretrain import PretrainJob
     from medssl_bench.task import Task
     from medssl_bench.training import Compute
@@ -55,13 +55,15 @@ def plan_cells(
     shots: Sequence[str],
     settings: Settings,
     compute: Compute,
+    corpus: PlannedCorpus | None = None,
 ) -> list[PlannedCell]:
     """Return a cell of every task, number of shots, draw, seed and method, in this order.
 
     Raises:
         BenchError: More cases are asked for than there are, or a method does not suit a task.
     """
-    kinds = {method: _Kind.of(method, starts, settings) for method in methods}
+    modalities = corpus.modalities if corpus else frozenset()
+    kinds = {method: _Kind.of(method, starts, settings, modalities) for method in methods}
     cells = []
     for found in tasks.values():
         for kind in kinds.values():
@@ -85,10 +87,16 @@ class _Kind:
     steps: int = 0
     """Of a training of its own."""
     config: Mapping[str, Any] = field(default_factory=dict)
+    modalities: frozenset[str] = frozenset()
+    """Of the cases pretrained on."""
 
     @classmethod
     def of(
-        cls, method: str, starts: Mapping[str, PretrainJob | ImportJob], settings: Settings
+        cls,
+        method: str,
+        starts: Mapping[str, PretrainJob | ImportJob],
+        settings: Settings,
+        modalities: frozenset[str],
     ) -> _Kind:
         if is_own_training(method):
             kind = registry.methods.load(method)
@@ -98,14 +106,22 @@ class _Kind:
         if start is None:
             return cls(method, "none", settings.backbone, False)
         config = method_config(method, settings.methods.get(method, {}))
-        return cls(method, start.key, start.backbone, False, config=config)
+        return cls(method, start.key, start.backbone, False, config=config, modalities=modalities)
 
-    def tuning(self, task: Task) -> str:
-        """Say what the method adds to the common fine-tuning on this task."""
+    def tuning(self, task: Task, settings: FinetuneSettings) -> str:
+        """Say what the method adds to the common fine-tuning on this task.
+
+        Raises:
+            BenchError: It cannot be done as the method's settings say.
+        """
         if self.own or self.pretraining == "none":
             return ""
         kind = registry.methods.load(self.method)
-        return str(kind.tuning_words(self.config, task.known_contrasts))
+        crop = settings.crop_of(task)
+        try:
+            return str(kind.tuning_words(self.config, task.known_contrasts, self.modalities, crop))
+        except BenchError as error:
+            raise BenchError(f"{self.method} on {task.name}: {error}") from None
 
     def check(self, found: PlannedTask) -> None:
         if self.own and found.task.classifies:
@@ -158,7 +174,7 @@ class _OfTask:
 
     def _tuning(self, kind: _Kind) -> str:
         if kind.method not in self._tunings:
-            self._tunings[kind.method] = kind.tuning(self._found.task)
+            self._tunings[kind.method] = kind.tuning(self._found.task, self._settings.finetune)
         return self._tunings[kind.method]
 
     def _protocol(self, kind: _Kind) -> str:

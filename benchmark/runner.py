@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from medssl_bench import interrupt
 from medssl_bench.claims import Claim, ClaimLost
 from medssl_bench.data.digest_index import INDEX
+from medssl_bench.errors import CaseError
 from medssl_bench.failures import ADVICE, FailureClass, forget_failure, note_failure
 from medssl_bench.interrupt import Interrupted, listen, told
 from medssl_bench.networks.memory import keep_freed_memory
@@ -469,7 +470,11 @@ class Worker:
         )
 
     def _tuning(self, planned: PlannedCell) -> Tuning | None:
-        """Build what the cell's method adds to the common fine-tuning."""
+        """Build what the cell's method adds to the common fine-tuning.
+
+        Raises:
+            CaseError: It is no longer what was planned, and what the record would say.
+        """
         cell, settings = planned.cell, self.plan.settings
         if not cell.tuning:
             return None
@@ -478,13 +483,22 @@ class Worker:
         from medssl_bench.registry import methods
 
         task = self.plan.tasks[cell.task].task
+        config = method_config(cell.method, settings.methods.get(cell.method, {}))
+        kind, crop = methods.load(cell.method), settings.finetune.crop_of(task)
+        modalities = self.plan.corpus.modalities if self.plan.corpus else frozenset()
+        words = kind.tuning_words(config, task.known_contrasts, modalities, crop)
+        if words != cell.tuning:
+            raise CaseError(
+                f"{planned.title}: planned with {cell.tuning!r} in fine-tuning, which is now"
+                f" {words or 'nothing'!r}: files changed since; give the command again"
+            )
         info = self.store.read_pretraining_info(cell.pretraining)
-        tuning: Tuning = methods.load(cell.method).tuning(
-            method_config(cell.method, settings.methods.get(cell.method, {})),
+        tuning: Tuning = kind.tuning(
+            config,
             task.known_contrasts,
             self.store.read_extras(cell.pretraining),
             pretrained_spacing(info),
-            settings.finetune.crop_of(task),
+            crop,
         )
         return tuning
 

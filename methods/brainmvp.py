@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -185,11 +185,19 @@ class BrainMVP(Method):
         return {name: volume.half() for name, volume in self.templates.learned().items()}
 
     @classmethod
-    def tuning_words(cls, config: Mapping[str, Any], contrasts: Sequence[str]) -> str:
+    def tuning_words(
+        cls,
+        config: Mapping[str, Any],
+        contrasts: Sequence[str],
+        modalities: Collection[str],
+        crop: tuple[int, int, int],
+    ) -> str:
         """Say whether templates take the place of channels in fine-tuning, and how."""
-        learned = any(config[name] for name in ("lambda_md", "lambda_cl", "template_only"))
-        known = config["modalities"] if learned else ()  # what nothing depends on stays flat
-        return TemplateTuningConfig(**config["tuning"]).words(contrasts, known)
+        contrasted = config["lambda_cl"] > 0 and config["contrast_from"] < 1
+        learned = config["lambda_md"] > 0 or contrasted or config["template_only"] > 0
+        # A template that no loss depends on, or whose modality no case has, stays flat.
+        known = [name for name in config["modalities"] if learned and name in modalities]
+        return TemplateTuningConfig(**config["tuning"]).words(contrasts, known, crop)
 
     @classmethod
     def tuning(

@@ -17,6 +17,7 @@ from medssl_bench.keys import UNDECIDING, common_words, method_config
 
 if TYPE_CHECKING:
     from medssl_bench.config import Settings
+    from medssl_bench.method import Method
     from medssl_bench.slurm.sweep import Sweep
     from medssl_bench.store import Store
     from medssl_bench.task import Task
@@ -45,6 +46,8 @@ class Training:
     steps: int | None
     crops: int | None
     keeps_weights: bool
+    tuned: bool = False
+    """Whether its method adds to the common fine-tuning, which takes longer then."""
 
 
 @dataclass
@@ -165,8 +168,8 @@ class Costs:
     device: str
     per_crop: dict[tuple[str, str, str], float]
     """(method, backbone, crop) -> GPU-hours of one crop of a pretraining."""
-    per_cell: dict[tuple[str, str, str, int], float]
-    """(backbone, task, crop, steps) -> GPU-hours of a cell, its evaluation included."""
+    per_cell: dict[tuple[str, str, str, int, bool], float]
+    """(backbone, task, crop, steps, tuned) -> GPU-hours of a cell, its evaluation included."""
 
     def of(self, part: Pretraining | Training) -> float | None:
         """GPU-hours of a pretraining, scaled by its crops, or of a cell of the same steps."""
@@ -175,13 +178,14 @@ class Costs:
             return None if each is None else each * part.crops
         if part.steps is None:
             return None
-        return self.per_cell.get((part.backbone, part.task, str(part.crop), part.steps))
+        kind = (part.backbone, part.task, str(part.crop), part.steps, part.tuned)
+        return self.per_cell.get(kind)
 
 
 def recorded_costs(store: Store) -> Costs | None:
     """Sum up what GPU work in a results folder took; of several GPUs the one with most of it."""
     crops: dict[str, dict[tuple[str, str, str], list[float]]] = {}
-    cells: dict[str, dict[tuple[str, str, str, int], list[float]]] = {}
+    cells: dict[str, dict[tuple[str, str, str, int, bool], list[float]]] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged records only make the estimate poorer here
         for info in store.pretrainings():
@@ -194,7 +198,8 @@ def recorded_costs(store: Store) -> Costs | None:
             if record.cost.device_hours:
                 finetune: Any = record.settings.get("finetune") or {}
                 crop = _crop(finetune.get("crop"))
-                kind = (record.cell.backbone, record.cell.task, crop, record.cost.steps)
+                cell = record.cell
+                kind = (cell.backbone, cell.task, crop, record.cost.steps, bool(cell.tuning))
                 mine = cells.setdefault(record.machine.device, {})
                 mine.setdefault(kind, []).append(record.cost.device_hours)
     counts = {
@@ -255,15 +260,18 @@ def _count(estimate: Estimate, settings: Settings, words: dict[str, Any]) -> Non
             draws = Shots.parse(text).draws(settings.draws)
             for name in methods:
                 kind, (key, backbone) = registry.methods.load(name), starts[name]
-                training = _training(task, settings, text, pool, backbone)
+                config = method_config(name, settings.methods.get(name, {}))
+                added = _tuning_words(kind, config, task, settings)
+                training = replace(
+                    _training(task, settings, text, pool, backbone), tuned=bool(added)
+                )
                 if kind.requires.own_training:
-                    config = method_config(name, settings.methods.get(name, {}))
                     training = replace(
                         training, backbone=kind.network, crop=None, steps=kind.budget(config),
                         crops=None,
                     )  # fmt: skip
                 protocol = common_words(settings.model_dump(mode="json"))
-                same = [name, key, backbone, task.name, text, protocol]
+                same = [name, key, backbone, task.name, text, protocol, added]
                 for draw in draws:
                     for seed in range(settings.seeds):
                         estimate.cells[digest([*same, draw, seed])] = training
@@ -280,6 +288,7 @@ def _start(estimate: Estimate, method: str, settings: Settings) -> tuple[str, st
         return key, backbone
     if not kind.requires.trains:
         return "none", settings.backbone
+    config.pop("tuning", None)  # of fine-tuning alone
     rule = settings.pretrain
     decides = rule.model_dump(mode="json", exclude=UNDECIDING)
     key = digest(
@@ -295,6 +304,16 @@ def _start(estimate: Estimate, method: str, settings: Settings) -> tuple[str, st
     size = settings.corpus_size or _corpus_size(corpus, estimate.sweep)
     estimate.cases[corpus] = None if size is None or before is None else max(size, before)
     return key, settings.backbone
+
+
+def _tuning_words(
+    kind: type[Method], config: dict[str, Any], task: Task, settings: Settings
+) -> str:
+    """Say what a method adds to fine-tuning where it met all of the task's contrasts before."""
+    if kind.requires.own_training or not kind.requires.trains:
+        return ""
+    contrasts = task.known_contrasts
+    return kind.tuning_words(config, contrasts, contrasts, settings.finetune.crop_of(task))
 
 
 def _training(

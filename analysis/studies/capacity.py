@@ -38,7 +38,7 @@ SHOWN = {
     "corpus": "{corpus} {corpus_size}",
     "mean": "{mean} [{low}, {high}]",
 }
-PRETRAINED = ["method", "corpus", "corpus_size"]
+PRETRAINED = ["method", "corpus", "corpus_size", "tuning"]
 """What encoders of different size must share to be compared."""
 REASON = "no method was run with two backbones or two crops on this task and these shots"
 
@@ -61,6 +61,7 @@ def analyse(evidence: Evidence) -> Outcome:
                     "crop": crops[identity["protocol"]],
                     "corpus": identity["corpus"],
                     "corpus_size": identity["corpus_size"],
+                    "tuning": identity["tuning"],
                     "protocol": short(identity["protocol"]),
                     "mean": interval.mean,
                     "low": interval.low,

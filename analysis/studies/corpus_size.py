@@ -27,6 +27,8 @@ from medssl_bench.analysis.studies.outcome import (
 )
 from medssl_bench.analysis.tables import BASELINE
 
+CURVE = ["method", "corpus", "crop", "tuning"]
+"""What pretrainings of different size must share to lie on one curve."""
 SHOWN = {
     "method": "{method}",
     "corpus": "{corpus}",
@@ -79,6 +81,7 @@ def sizes(panel: Panel, level: float) -> pd.DataFrame:
                 "label": label,
                 "corpus": identity["corpus"] or "none",
                 "crop": identity["pretrain_crop"],
+                "tuning": identity["tuning"],
                 "scans": 0 if scratch else int(identity["corpus_size"]),
                 "mean": interval.mean,
                 "low": interval.low,
@@ -89,22 +92,22 @@ def sizes(panel: Panel, level: float) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     if table.empty:
         return table
-    curves = table.groupby(["method", "corpus", "crop"])["scans"].transform("nunique")
+    curves = table.groupby(CURVE)["scans"].transform("nunique")
     kept = table[(curves > 1) | (table["method"] == BASELINE)]
     if not (curves > 1).any():
         return pd.DataFrame()
-    return kept.sort_values(["method", "corpus", "crop", "scans"], ignore_index=True)
+    return kept.sort_values([*CURVE, "scans"], ignore_index=True)
 
 
 def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     marks = marks_of(table["method"])
     scratch = table[table["method"] == BASELINE]
     grown = table[table["method"] != BASELINE]
-    for (method, corpus, crop), rows in grown.groupby(["method", "corpus", "crop"], sort=False):
+    for (method, *words), rows in grown.groupby(CURVE, sort=False):
         line = pd.concat([scratch, rows]) if len(scratch) == 1 else rows
         mark = marks[str(method)]
         x, y, low, high = (line[name].to_numpy(float) for name in ("scans", "mean", "low", "high"))
-        label = ", ".join(filter(None, (str(method), str(corpus), str(crop))))
+        label = ", ".join(filter(None, map(str, (method, *words))))
         points(axes, x, y, low, high, mark=mark, label=label, linestyle="-")
     known = np.unique(table["scans"])
     axes.set_xticks(known, [str(scans) for scans in known])

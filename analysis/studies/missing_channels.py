@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from medssl_bench.analysis import classification
+from medssl_bench.analysis.leaderboard.marks import row_labels, short
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.statistics.panel import HIGHER_IS_BETTER, Panel, panels
 from medssl_bench.analysis.studies.drawing import METRIC_NAMES, marks_of, sheet, style, titled
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
+    Options,
     Outcome,
     Section,
     digits_of,
     panel_notes,
 )
-from medssl_bench.analysis.tables import IDENTITY, as_words
+from medssl_bench.analysis.tables import COMPARABLE, IDENTITY, as_words, rows_of
 
 CLAIM = (
     "Every network again without some of the channels it was trained on; in their place stands the"
@@ -67,55 +70,50 @@ def _segmented(
     evidence: Evidence, missing: pd.DataFrame, tested: pd.DataFrame
 ) -> Iterator[Section]:
     options = evidence.options
-    rows = missing[~classification.is_classified(missing)]
-    if rows.empty or (options.task and options.task not in set(rows["task"])):
-        return
+    rows = _asked(missing[~classification.is_classified(missing)], options)
 
     def found(cases: pd.DataFrame) -> dict[str, Panel]:
-        columns = [name for name in cases if not cases[name].isna().all() or name in IDENTITY]
-        asked = panels(
-            cases[columns], options.metric, task=options.task, shots=options.shots
-        )  # fmt: skip
-        return {panel.title: panel for panel in asked}
+        return {panel.title: panel for panel in panels(cases, options.metric)}
 
-    whole = found(tested[~classification.is_classified(tested)])
-    reduced = {
-        str(without): found(part.drop(columns="without"))
-        for without, part in rows.groupby("without", sort=False)
-    }
     level = 1 - options.alpha
-    for title, panel in whole.items():
-        table: list[dict[str, object]] = []
-        for without, parts in reduced.items():
-            other = parts.get(title)
-            if other is not None and _same_runs(panel, other):
-                table += _changes(panel, other, without, _filling(rows, without, panel), level)
-        yield Section(
-            title, pd.DataFrame(table), SHOWN, panel_notes(panel), digits_of(options.metric)
-        )
+    tables: dict[str, list[dict[str, object]]] = {}
+    notes: dict[str, dict[str, None]] = {}
+    for without, part in rows.groupby("without", sort=False):
+        whole = found(tested[tested["key"].isin(part["key"])])
+        for title, other in found(part.drop(columns="without")).items():
+            filled = _filling(part, other)
+            changes = _changes(whole[title], other, str(without), filled, level)
+            tables.setdefault(title, []).extend(changes)
+            notes.setdefault(title, {}).update(dict.fromkeys(panel_notes(other)))
+    for title, table in tables.items():
+        yield Section(title, pd.DataFrame(table), SHOWN, [*notes[title]], digits_of(options.metric))
 
 
-def _same_runs(one: Panel, other: Panel) -> bool:
-    return (one.draws, one.cases, one.values.shape[1:]) == (
-        other.draws, other.cases, other.values.shape[1:],
-    )  # fmt: skip
+def _asked(rows: pd.DataFrame, options: Options) -> pd.DataFrame:
+    """Keep the rows of the task and shots that are asked for."""
+    for word in ("task", "shots"):
+        chosen = getattr(options, word)
+        rows = rows if chosen is None else rows[rows[word].astype(str) == chosen]
+    return rows
 
 
 def _changes(
     panel: Panel, other: Panel, without: str, filled: Mapping[str, str], level: float
 ) -> Iterator[dict[str, object]]:
-    """Yield a row for each method, the difference taken case by case and draw by draw."""
+    """Yield a row for each method, the difference taken case by case and draw by draw.
+
+    Both panels are of the same runs and cases, for which targets a case has does not depend on what
+    the network was shown.
+    """
+    assert (panel.methods, panel.draws, panel.cases) == (other.methods, other.draws, other.cases)
     for place, label in enumerate(panel.methods):
-        if panel.identities[place] not in other.identities:
-            continue
-        there = other.identities.index(panel.identities[place])
-        change = paired_interval(other.crossed[there] - panel.crossed[place], level=level)
+        change = paired_interval(other.crossed[place] - panel.crossed[place], level=level)
         yield {
             "method": label,
             "name": panel.identities[place]["method"],
             "without": without,
             "filled": filled[label],
-            "value": float(other.means[there]),
+            "value": float(other.means[place]),
             "whole": float(panel.means[place]),
             "change": change.mean,
             "low": change.low,
@@ -123,9 +121,9 @@ def _changes(
         }
 
 
-def _filling(rows: pd.DataFrame, without: str, panel: Panel) -> dict[str, str]:
-    """Return what stood in the place of these channels, by the label of the method."""
-    words = as_words(rows[rows["without"] == without], IDENTITY)
+def _filling(rows: pd.DataFrame, panel: Panel) -> dict[str, str]:
+    """Return what stood in the place of the channels, by the label of the method."""
+    words = as_words(rows, IDENTITY)
     found = {}
     for label, identity in zip(panel.methods, panel.identities, strict=True):
         mine = words[(words[IDENTITY] == pd.Series(identity)[IDENTITY]).all(axis=1)]
@@ -137,34 +135,33 @@ def _classified(
     evidence: Evidence, missing: pd.DataFrame, tested: pd.DataFrame
 ) -> Iterator[Section]:
     """Yield AUC with and without; one number a run, so no interval over cases."""
-    options = evidence.options
-    rows = missing[classification.is_classified(missing)]
-    for word in ("task", "shots"):
-        chosen = getattr(options, word)
-        rows = rows if chosen is None else rows[rows[word] == chosen]
+    rows = _asked(missing[classification.is_classified(missing)], evidence.options)
     if rows.empty:
         return
     keys = ["task", "shots", *IDENTITY]
-    board = classification.leaderboard(tested[tested["key"].isin(rows["key"])])
-    whole = board.set_index(keys)["auc"]
-    table = []
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for without, part in rows.groupby("without", sort=False):
+        board = classification.leaderboard(tested[tested["key"].isin(part["key"])])
+        whole = board.set_index(keys)["auc"]
         words = as_words(part, keys).groupby(keys)["filled"].unique()
-        for _, row in classification.leaderboard(part.drop(columns="without")).iterrows():
+        for row in rows_of(classification.leaderboard(part.drop(columns="without"))):
             key = tuple(row[name] for name in keys)
-            table.append(
+            found.setdefault(tuple(row[name] for name in COMPARABLE), []).append(
                 {
-                    "task": row["task"], "shots": row["shots"], "method": row["method"],
+                    **{name: row[name] for name in IDENTITY},
                     "name": row["method"], "without": str(without),
-                    "filled": ", ".join(words[tuple(map(str, key))]), "value": float(row["auc"]),
+                    "filled": ", ".join(words[key]), "value": float(row["auc"]),
                     "whole": float(whole[key]), "change": float(row["auc"] - whole[key]),
                     "low": np.nan, "high": np.nan,
                 }
             )  # fmt: skip
     note = ["AUC is one number of all cases: its change has no interval over them"]
-    for (task, shots), part in pd.DataFrame(table).groupby(["task", "shots"], sort=False):
-        shown = part.drop(columns=["task", "shots"]).reset_index(drop=True)
-        yield Section(f"{task}, shots {shots}, AUC", shown, SHOWN, note, 3)
+    for (task, shots, backbone, protocol, profile), mine in found.items():
+        identities = [{name: one[name] for name in IDENTITY} for one in mine]
+        labels = row_labels(identities)
+        table = pd.DataFrame(mine).assign(method=labels).drop(columns=IDENTITY[1:])
+        title = f"{task}, shots {shots}, {backbone}, {profile}, protocol {short(protocol)}, AUC"
+        yield Section(title, table, SHOWN, note, 3)
 
 
 def _draw(axes: Axes, section: Section, metric: str) -> None:

@@ -43,8 +43,12 @@ class Copies:
         joined: Tensor,
         count: int,
         truth: Tensor,
-    ) -> Tensor:
-        """Return the sum of the copies' losses and the method's term."""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sum of the copies' losses and the method's term, and what to note of them.
+
+        Noted are ``loss``, the copies' mean, which is of the size that other methods' have, and
+        ``tuning_term``, the method's.
+        """
         stacked = torch.cat(joined.chunk(count, dim=1))
         output = model(stacked.contiguous(memory_format=torch.channels_last_3d))
         outputs = output if isinstance(output, tuple) else (output,)
@@ -55,4 +59,5 @@ class Copies:
             loss_of(one if len(one) > 1 else one[0], truth)
             for one in logits
         ]  # fmt: skip
-        return torch.stack(supervised).sum() + self.tuning.term(features, logits)
+        losses, term = torch.stack(supervised), self.tuning.term(features, logits)
+        return losses.sum() + term, {"loss": losses.mean(), "tuning_term": term}

@@ -176,15 +176,16 @@ def finetune(
         images, truth = images.to(fabric.device), truth.to(fabric.device)
         rate.set(step)
         if copies:
-            loss = copies.loss(model, loss_of, images, count, truth)
+            loss, terms = copies.loss(model, loss_of, images, count, truth)
         else:
             images = images.contiguous(memory_format=torch.channels_last_3d)
             loss = loss_of(model(images), truth)
+            terms = {"loss": loss}
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
         norm = gradient_norm(network.parameters(), settings.clip_gradient)
         optimizer.step()
-        history.add(step, {"loss": loss, "gradient_norm": norm})
+        history.add(step, {**terms, "gradient_norm": norm})
         done = step + 1
         if validation and (done % settings.validation_every == 0 or done == steps):
             name, score = _validate(job, model, validation, fabric)

@@ -51,16 +51,17 @@ class TemplateTuningConfig:
     """Templates to use in place of those that the encoder was pretrained with: a folder of
     ``<contrast>.nii.gz`` on one grid (``bench export --to templates`` writes such)."""
 
-    def words(self, contrasts: Sequence[str], known: Sequence[str]) -> str:
+    def words(self, contrasts: Sequence[str], known: Sequence[str], crop: Size) -> str:
         """Name the use of templates, and what of it is not as in the paper; empty without any.
 
         Raises:
-            BenchError: The folder's templates cannot be used.
+            BenchError: The folder's templates cannot be used, or a setting does not fit.
         """
         if self.use and self.folder:
             known = [*template_sources(Path(self.folder))]
         if not self.use or not {*contrasts} & {*known}:
             return ""
+        self.masking(contrasts, crop)
         changed = {
             field.name: getattr(self, field.name)
             for field in fields(self)
@@ -69,6 +70,18 @@ class TemplateTuningConfig:
         if self.folder:
             changed["folder"] = check_templates(Path(self.folder))[:12]
         return " ".join(["templates", *(f"{name}={value}" for name, value in changed.items())])
+
+    def masking(self, contrasts: Sequence[str], crop: Size) -> BlockMasking | None:
+        """Return how a single channel is hidden in part; None where there are several.
+
+        Raises:
+            BenchError: ``replaced`` is negative, or the cells do not fit the crop.
+        """
+        if self.replaced < 0:
+            raise BenchError(f"tuning.replaced={self.replaced} must be 0 or above")
+        if len(contrasts) > 1:
+            return None
+        return BlockMasking.over("tuning", crop, self.cell, self.ratio)
 
 
 class TemplateTuning(Tuning):
@@ -107,13 +120,10 @@ class TemplateTuning(Tuning):
         if not self.having:
             raise BenchError(
                 f"no template of {', '.join(filter(None, contrasts)) or 'the channels'}: there are"
-                f" those of {', '.join(templates) or 'none'}"
+                f" those of {', '.join(templates) or 'none'}; pretrain on more steps, or set"
+                " methods.brainmvp.tuning.use=false"
             )
-        if not 0 <= config.replaced:
-            raise BenchError(f"tuning.replaced={config.replaced} must be 0 or above")
-        self.masking: BlockMasking | None = None
-        if len(contrasts) == 1:
-            self.masking = BlockMasking.over("tuning", crop, config.cell, config.ratio)
+        self.masking = config.masking(contrasts, crop)
 
     def copies(
         self, images: Tensor, places: Sequence[Place], rng: np.random.Generator

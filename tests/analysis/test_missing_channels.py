@@ -58,6 +58,49 @@ def test_a_method_without_such_rows_is_left_out_of_that_set_alone(results: Resul
     assert found["T1+T2"] == {"scratch", "simmim"}
 
 
+def test_the_whole_is_of_the_runs_that_were_tested_without_those_channels(
+    results: Results,
+) -> None:
+    rows = results.missing
+    part = rows[(rows["draw"].astype(int) == 0) | (rows["without"] == "T1")]
+    fewer = dataclasses.replace(results, missing=part)
+    table = analyse(Evidence(fewer, Options(task="phantom_ct"))).sections[0].table
+    found = table.set_index(["method", "without"])
+    everything = analyse(Evidence(results, Options(task="phantom_ct"))).sections[0].table
+    both = everything.set_index(["method", "without"])
+    for method in ("scratch", "simmim", "smit"):
+        assert found.loc[(method, "T1"), "whole"] == both.loc[(method, "T1"), "whole"]
+        one = found.loc[(method, "T1+T2")]
+        assert one["change"] == pytest.approx(-0.02)
+        assert one["whole"] != pytest.approx(both.loc[(method, "T1+T2"), "whole"], abs=1e-6)
+        assert one["value"] == pytest.approx(one["whole"] - 0.02)
+
+
+def test_tasks_may_have_channels_of_other_names(results: Results) -> None:
+    rows = results.missing
+    other = rows["task"] == "phantom_ct"
+    named = rows.assign(without=rows["without"].mask(other, "t1n"))
+    named = named.drop_duplicates(["key", "case", "target", "without"])
+    several = dataclasses.replace(results, missing=named)
+    (section,) = analyse(Evidence(several, Options(task="phantom_ct"))).sections
+    assert set(section.table["without"]) == {"t1n"}
+
+
+def test_a_network_that_finds_nothing_without_a_channel_is_as_far_as_can_be(
+    results: Results,
+) -> None:
+    rows = results.missing[results.missing["without"] == "T1"]
+    there = rows["status"].isin(["ok", "pred_empty"])
+    status = rows["status"].mask(there, "pred_empty").mask(~there, "both_empty")
+    none = rows.assign(status=status, dice=rows["dice"].where(~there, 0.0), hd95=np.nan)
+    blind = dataclasses.replace(results, missing=none)
+    table = analyse(Evidence(blind, Options("hd95", task="phantom_ct"))).sections[0].table
+    assert len(table) == 3
+    mine = rows[there & (rows["task"] == "phantom_ct")]
+    assert mine["diagonal_mm"].nunique() == 1
+    assert table["value"].to_numpy() == pytest.approx(mine["diagonal_mm"].iloc[0])
+
+
 def test_classification_has_the_change_of_auc(results: Results) -> None:
     rng = np.random.default_rng(0)
     base = results.cases[results.cases["shots"] == "5"].iloc[:1]
@@ -90,6 +133,16 @@ def test_classification_has_the_change_of_auc(results: Results) -> None:
     assert row["whole"] == pytest.approx(auc)
     assert row["value"] == pytest.approx(1 - auc)
     assert row["change"] == pytest.approx(1 - 2 * auc)
+    tuned = {"tuning": "templates", "key": "another"}
+    both = dataclasses.replace(
+        results,
+        cases=pd.concat([whole, whole.assign(**tuned)]),
+        missing=pd.concat([turned, turned.assign(**tuned, filled="template")]),
+    )
+    (section,) = analyse(Evidence(both, Options())).sections
+    name = whole["method"].iloc[0]
+    labels = {f"{name} (tuning none)": "zero", f"{name} (tuning templates)": "template"}
+    assert dict(zip(section.table["method"], section.table["filled"], strict=True)) == labels
 
 
 def test_without_any_the_setting_is_named(results: Results) -> None:

@@ -280,6 +280,10 @@ BRAINMVP = {"methods": "brainmvp", "tasks": "phantom_brain_tumor"}
          ["template=(56, 68, 60) is smaller than the crop", "methods.brainmvp.template"]),
         (("--corpus", "phantom_brain", "--set", "pretrain.batch=1"), ["batch of at least 2"]),
         (("--corpus", "phantom_brain", "--set", "methods.brainmvp.cell=5"), ["cell=5"]),
+        (("--corpus", "phantom_brain", "--set", "methods.brainmvp.tuning.replaced=-1"),
+         ["brainmvp on phantom_brain_tumor", "tuning.replaced=-1 must be 0 or above"]),
+        (("--corpus", "phantom_brain", "--set", "methods.brainmvp.tuning.folder=nowhere"),
+         ["brainmvp on phantom_brain_tumor", "no .nii.gz files in nowhere", "bench export"]),
     ],
 )  # fmt: skip
 def test_what_brainmvp_cannot_pretrain_on_is_refused(bench, options, told) -> None:

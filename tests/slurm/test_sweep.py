@@ -217,6 +217,19 @@ def test_what_runs_have_in_common_is_counted_once():
     assert found.cases == {"phantom_ct": 64}
 
 
+def test_templates_in_fine_tuning_need_no_pretraining_and_cost_cells_of_their_own():
+    asked = {"methods": ["scratch", "brainmvp"], "tasks": ["phantom_brain_tumor"], "shots": ["5"]}
+    without = {"methods.brainmvp.tuning.use": False}
+    runs = [{**asked, "profile": "demo"}, {**asked, "profile": "demo", "set": without}]
+    found = estimate_sweep(Sweep.model_validate({"name": "x", "runs": runs}))
+    assert len(found.pretrainings) == 1
+    assert sorted(part.tuned for part in found.cells.values()) == [False, False, True]
+    ((_, tuned),) = [(key, part) for key, part in found.cells.items() if part.tuned]
+    kind = (tuned.backbone, tuned.task, str(tuned.crop), tuned.steps)
+    costs = Costs("a GPU", {}, {(*kind, False): 1.0, (*kind, True): 2.0})
+    assert sum(filter(None, map(costs.of, found.cells.values()))) == 4.0
+
+
 def test_a_size_that_nobody_declares_is_not_made_up():
     asked = {"methods": ["scratch"], "tasks": ["lung_mri"], "shots": ["5", "full"], "draws": 1}
     sweep = Sweep.model_validate({"name": "x", "runs": [{**asked, "profile": "paper"}]})
@@ -243,7 +256,7 @@ def test_hours_are_those_of_recorded_gpu_work():
     found = estimate_sweep(sweep)
     crop = "(32, 32, 32)"
     start = {("simmim", "swin_tiny", crop): 0.001}
-    cell = {("swin_tiny", "phantom_ct", crop, 260): 0.25}
+    cell = {("swin_tiny", "phantom_ct", crop, 260, False): 0.25}
     found.costs = Costs("a GPU", start, cell)
     assert found.hours("swin_tiny") == pytest.approx(360 * 4 * 0.001 + 0.25)
     assert "# swin_tiny: GPU-hours about 1.7 on a GPU" in found.text()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from medssl_bench.registry import load_plugin, tasks
 from medssl_bench.stages.copies import Copies
 from medssl_bench.stages.finetune import FinetuneJob, Tuned, finetune
 from medssl_bench.stages.loss import supervised_loss
+from medssl_bench.tables import check_columns
 from medssl_bench.task import Task
 from medssl_bench.training import Compute
 
@@ -63,7 +65,7 @@ def test_the_loss_is_the_sum_over_copies_and_their_distance(kind: str) -> None:
     joined, count = copies.joined(images, places, np.random.default_rng(1))
     assert count == 2 and joined.shape == (2, 8, 32, 32, 32)
     assert not torch.equal(joined[:, :4], joined[:, 4:])
-    found = copies.loss(network, loss_of, joined, count, truth)
+    found, noted = copies.loss(network, loss_of, joined, count, truth)
     level, features, losses = encoder.levels[-1].name, [], []
     for one in (joined[:, :4], joined[:, 4:]):  # no batch norm: copies are apart
         features.append(encoder(one)[level])
@@ -71,6 +73,10 @@ def test_the_loss_is_the_sum_over_copies_and_their_distance(kind: str) -> None:
     apart = (features[0] - features[1]).double().flatten(1)
     by_hand = losses[0] + losses[1] + 0.1 * apart.pow(2).sum(1).sqrt().mean()
     assert found.item() == pytest.approx(by_hand.item(), rel=1e-4)
+    assert noted["loss"].item() == pytest.approx((losses[0] + losses[1]).item() / 2, rel=1e-4)
+    assert (2 * noted["loss"] + noted["tuning_term"]).item() == pytest.approx(
+        found.item(), rel=1e-6
+    )
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +121,13 @@ def test_a_cell_with_templates_goes_on_exactly_where_it_stopped(
 
 
 def test_templates_change_neither_the_crops_nor_what_is_drawn_for_them(cases, tmp_path) -> None:
-    """Without replacement and distance, two equal copies have twice the loss of the batch."""
+    """Without replacement and distance, two equal copies have the loss of the batch each.
+
+    What is trained on is their sum, which has twice the gradient.
+    """
     alone = train(cases, tmp_path / "alone", None)
     twice = train(cases, tmp_path / "twice", tuning(replaced=0, consistency=0.0))
-    first, second = alone.history[0]["loss"], twice.history[0]["loss"]
-    assert second == pytest.approx(2 * first, rel=1e-4)
+    check_columns(pd.DataFrame(twice.history), ("step", "loss", "tuning_term"))
+    first, second = alone.history[0], twice.history[0]
+    assert second["loss"] == pytest.approx(first["loss"], rel=1e-4)
+    assert second["gradient_norm"] == pytest.approx(2 * first["gradient_norm"], rel=1e-3)

@@ -76,18 +76,19 @@ def test_a_folder_takes_the_place_of_what_was_learned(tmp_path: Path) -> None:
     write_templates(tmp_path, made, (2.0, 2.0, 2.0))
     config = {
         "tuning": {"folder": str(tmp_path)}, "modalities": ("T2",), "lambda_md": 1.0,
-        "lambda_cl": 1.0, "template_only": 0.0,
+        "lambda_cl": 1.0, "contrast_from": 0.5, "template_only": 0.0,
     }  # fmt: skip
-    words = BrainMVP.tuning_words(config, ("T1", ""))
+    pretrained = (("T2",), (4, 4, 4))
+    words = BrainMVP.tuning_words(config, ("T1", ""), *pretrained)
     assert words == f"templates folder={check_templates(tmp_path)[:12]}"
-    assert BrainMVP.tuning_words(config, ("T2",)) == ""  # the folder has none of it
+    assert BrainMVP.tuning_words(config, ("T2",), *pretrained) == ""  # the folder has none of it
     learned = {"T1": torch.zeros(SHAPE).half()}
     tuning = BrainMVP.tuning(config, ("T1", ""), learned, (1.0, 1.0, 1.0), (4, 4, 4))
     assert tuning.spacing == pytest.approx((2.0, 2.0, 2.0))
     assert torch.allclose(tuning.templates["T1"], made["T1"], atol=1e-6)
     (tmp_path / "T1.nii.gz").unlink()
     write_templates(tmp_path, {"T1": made["FLAIR"]}, (2.0, 2.0, 2.0))
-    assert BrainMVP.tuning_words(config, ("T1", "")) != words
+    assert BrainMVP.tuning_words(config, ("T1", ""), *pretrained) != words
 
 
 def test_bench_export_writes_the_templates_of_a_pretraining(tmp_path: Path) -> None:

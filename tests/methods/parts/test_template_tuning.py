@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ SHAPE, CROP = (20, 18, 16), (8, 8, 8)
 PLACE = Place((3, 5, 2), (18, 16, 17), (2.0, 2.0, 2.0))
 
 
-LEARNED = {"lambda_md": 1.0, "lambda_cl": 1.0, "template_only": 0.0}
+LEARNED = {"lambda_md": 1.0, "lambda_cl": 1.0, "contrast_from": 0.5, "template_only": 0.0}
 
 
 def volume(seed: int) -> torch.Tensor:
@@ -134,13 +135,26 @@ def test_the_distance_of_equal_copies_has_a_finite_gradient() -> None:
 
 def test_words_tell_settings_apart() -> None:
     config: dict[str, Any] = {"tuning": {}, "modalities": ("T1", "FLAIR"), **LEARNED}
-    assert BrainMVP.tuning_words(config, ("T1", "")) == "templates"
-    assert BrainMVP.tuning_words(config, ("CT",)) == ""
+
+    def words(contrasts: Sequence[str], modalities: Sequence[str] = ("T1",), **other: Any) -> str:
+        return BrainMVP.tuning_words({**config, **other}, contrasts, modalities, (16, 16, 16))
+
+    assert words(("T1", "")) == "templates"
+    assert words(("CT",)) == ""
     changed = {"replaced": 2, "consistency_of": "logits"}
-    words = BrainMVP.tuning_words({**config, "tuning": changed}, ("T1",))
-    assert words == "templates replaced=2 consistency_of=logits"
-    assert BrainMVP.tuning_words({**config, "tuning": {"use": False}}, ("T1",)) == ""
-    assert BrainMVP.tuning_words({**config, **dict.fromkeys(LEARNED, 0.0)}, ("T1",)) == ""
+    assert words(("T1",), tuning=changed) == "templates replaced=2 consistency_of=logits"
+    assert words(("T1",), tuning={"use": False}) == ""
+    never = dict.fromkeys(LEARNED, 0.0)
+    assert words(("T1",), **never) == ""
+    assert words(("T1",), **{**never, "lambda_cl": 1.0, "contrast_from": 0.5}) == "templates"
+    assert words(("T1",), **{**never, "lambda_cl": 1.0, "contrast_from": 1.0}) == ""
+    assert words(("T1",), ("FLAIR", "T2")) == ""  # no case pretrained on has it
+    assert words(("FLAIR", "T1"), ("T1", "T2")) == "templates"
+    with pytest.raises(BenchError, match="replaced=-1 must be 0 or above"):
+        words(("T1", "FLAIR"), tuning={"replaced": -1})
+    with pytest.raises(BenchError, match="cell=5 does not divide the crop"):
+        words(("T1",), tuning={"cell": 5})
+    assert words(("T1", "FLAIR"), tuning={"cell": 5}) == "templates cell=5"
 
 
 def test_what_cannot_be_is_refused() -> None:

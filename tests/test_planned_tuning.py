@@ -1,0 +1,69 @@
+"""What is planned of templates in fine-tuning is what runs, and what the record says."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from medssl_bench.config import load_settings
+from medssl_bench.errors import CaseError
+from medssl_bench.keys import protocol_digest
+from medssl_bench.methods.parts.template_files import write_templates
+from medssl_bench.plan import Plan, Request, build_plan
+from medssl_bench.runner import Worker
+from medssl_bench.store import Store
+from medssl_bench.tasks.corpora import phantom
+from medssl_bench.training import Compute
+
+
+def plan_of(results: Path, *assignments: str) -> Plan:
+    words = {"corpus": "phantom_brain", "backbone": "uniformer_tiny"}
+    settings = load_settings("demo", words, ["corpus_size=4", *assignments])
+    request = Request(("scratch", "brainmvp"), ("phantom_brain_tumor",), ("4",), settings)
+    store = Store(results, read_only=True, missing_ok=True)
+    return build_plan(request, Compute("cpu", "32-true", 1), store)
+
+
+def added(plan: Plan) -> dict[str, str]:
+    return {planned.cell.method: planned.cell.tuning for planned in plan.cells}
+
+
+def test_templates_are_planned_where_the_corpus_has_a_contrast_of_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert added(plan_of(tmp_path)) == {"scratch": "", "brainmvp": "templates"}
+    off = plan_of(tmp_path, "methods.brainmvp.tuning.use=false")
+    assert added(off) == {"scratch": "", "brainmvp": ""}
+    assert off.pretrainings.keys() == plan_of(tmp_path).pretrainings.keys()
+    monkeypatch.setattr(phantom, "contrasts_of", lambda seed, site: ("DWI", "ADC"))
+    assert added(plan_of(tmp_path)) == {"scratch": "", "brainmvp": ""}
+
+
+def test_other_contrasts_are_another_protocol(tmp_path: Path) -> None:
+    """They say which template takes the place of which channel."""
+    plan = plan_of(tmp_path)
+    found = plan.tasks["phantom_brain_tumor"]
+
+    def digest_of(*contrasts: str) -> str:
+        task = found.task.model_copy(update={"contrasts": contrasts})
+        other = dataclasses.replace(found, task=task)
+        return protocol_digest(other, plan.settings, "32-true", "uniformer_tiny")
+
+    assert digest_of() == plan.cells[0].cell.protocol
+    assert digest_of("T1", "T1c", "T2", "FLAIR") != digest_of("T1c", "T1", "T2", "FLAIR")
+
+
+def test_templates_that_changed_since_the_plan_are_not_used(tmp_path: Path) -> None:
+    folder = tmp_path / "templates"
+    volume = torch.rand((8, 8, 8), generator=torch.Generator().manual_seed(0))
+    write_templates(folder, {"T1": volume}, (1.0, 1.0, 1.0))
+    plan = plan_of(tmp_path / "r", f"methods.brainmvp.tuning.folder={folder}")
+    (planned,) = [one for one in plan.cells if one.cell.tuning]
+    (folder / "T1.nii.gz").unlink()
+    write_templates(folder, {"T1": 1 - volume}, (1.0, 1.0, 1.0))
+    worker = Worker(plan, tmp_path / "r", tmp_path / "cache", lambda event: None)
+    with pytest.raises(CaseError, match="planned with 'templates folder=.* files changed since"):
+        worker._tuning(planned)
