@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from medssl_bench.errors import BenchError
 from medssl_bench.networks import build_encoder, build_segmentor
+from medssl_bench.networks.depthwise import Depthwise
 from medssl_bench.networks.encoder import Encoder
-from medssl_bench.networks.uniformer import Depthwise
 from medssl_bench.stages.loss import segmentation_loss, supervised_loss
 
 SMALL = {
