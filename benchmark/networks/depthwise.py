@@ -6,7 +6,8 @@ Both gradients are sums that kernels made for it compute as well:
 
 - to the volume, the same convolution of the outgoing gradient with the mirrored weight;
 - to the weight, for each place along D, that of a 2-D convolution of all slices, a few columns of
-  the weight at a time.
+  the weight at a time. Its kernel adds up all voxels in one float32 number for each weight, which
+  rounds more: 6e-6 of the gradient's norm at 48^3 voxels of noise, against 3e-7.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class _Depthwise(torch.autograd.Function):
         grad = grads[0].contiguous(memory_format=torch.channels_last_3d)
         to_volume = _convolve(grad, weight.flip(2, 3, 4)) if ctx.needs_input_grad[0] else None
         to_weight = _weight_gradient(volume, grad, weight) if ctx.needs_input_grad[1] else None
-        to_bias = grad.permute(0, 2, 3, 4, 1).flatten(0, 3).sum(0)
+        to_bias = grad.sum((0, 2, 3, 4)) if ctx.needs_input_grad[2] else None
         return to_volume, to_weight, to_bias
 
 
