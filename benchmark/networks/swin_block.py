@@ -83,10 +83,11 @@ class PatchEmbed(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map ``(B, C, 2D, 2H, 2W)`` to tokens ``(B, D, H, W, dim)``."""
         b, c, d, h, w = image.shape
-        voxels = image.reshape(b, c, d // 2, 2, h // 2, 2, w // 2, 2)
-        voxels = voxels.permute(0, 2, 4, 6, 1, 3, 5, 7).flatten(4)
+        rows = image.permute(0, 2, 3, 4, 1).reshape(b, d // 2, 2, h // 2, 2, w // 2, 2, c)
+        voxels = rows.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4)
         # A stride equal to the kernel makes the convolution a matrix product, channels last.
-        tokens = functional.linear(voxels, self.proj.weight.flatten(1), self.proj.bias)
+        weight = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1)
+        tokens = functional.linear(voxels, weight, self.proj.bias)
         return tokens if self.norm is None else self.norm(tokens)
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 from medssl_bench.errors import BenchError
 from medssl_bench.networks.attention import split_heads
 from medssl_bench.networks.convolutions import Pointwise
+from medssl_bench.networks.depthwise import Depthwise
 from medssl_bench.networks.encoder import Encoder, Level, changed, hide_voxels
 from medssl_bench.networks.swin_block import PatchEmbed
 
@@ -161,14 +162,6 @@ class GlobalAttention(nn.Module):
         q, k, v = split_heads(self.qkv(tokens), self.heads)
         attended = functional.scaled_dot_product_attention(q, k, v)
         return self.proj(attended.transpose(1, 2).flatten(2))
-
-
-class Depthwise(nn.Conv3d):
-    """A convolution of each channel for itself that keeps the size, channels-last."""
-
-    def __init__(self, width: int, side: int) -> None:
-        """Build with kernels of ``side`` voxels along each axis."""
-        super().__init__(width, width, side, padding=side // 2, groups=width)
 
 
 class _Mlp(nn.Module):

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from statistics import median
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 
 from medssl_bench import registry
-from medssl_bench.method import Batch, Progress
+from medssl_bench.method import Batch, Method, Place, Progress
 from medssl_bench.methods import METHODS
 from medssl_bench.networks import build_encoder
 from medssl_bench.networks.memory import keep_freed_memory
@@ -82,13 +83,13 @@ def main() -> int:
 
 def measure(size: Size, methods: list[str]) -> list[dict[str, Any]]:
     """Time all methods on one size, each in turns with the reference; cheapest first."""
-    reference = Side(REFERENCE, size)
+    reference = Side(partial(step_of, REFERENCE, size))
     rows: list[dict[str, Any]] = []
     own: list[float] = []
     for method in methods:
         if method == REFERENCE:
             continue
-        side = Side(method, size)
+        side = Side(partial(step_of, method, size))
         pairs = [(side.step(), reference.step()) for _ in range(size.rounds)]
         own += [beside for _, beside in pairs]
         rows.append(
@@ -108,13 +109,13 @@ def measure(size: Size, methods: list[str]) -> list[dict[str, Any]]:
 
 
 class Side:
-    """A process that takes one step of a method whenever it is asked to."""
+    """A process that takes one step of something whenever it is asked to."""
 
-    def __init__(self, method: str, size: Size) -> None:
-        """Start it and wait until it has taken a step to warm up."""
+    def __init__(self, build: Callable[[], Callable[[int], None]]) -> None:
+        """Start it, let it build its step and wait until it has taken one to warm up."""
         context = get_context("fork")
         self._pipe, other = context.Pipe()
-        self._process = context.Process(target=serve, args=(method, size, other), daemon=True)
+        self._process = context.Process(target=serve, args=(build, other), daemon=True)
         self._process.start()
         other.close()
         self._pipe.recv()
@@ -132,10 +133,10 @@ class Side:
         return peak
 
 
-def serve(method: str, size: Size, pipe: Connection) -> None:
+def serve(build: Callable[[], Callable[[int], None]], pipe: Connection) -> None:
     """Take a step for every True on the pipe, and send its time; send the peak for a False."""
     start_peak("cpu")
-    step = step_of(method, size)
+    step = build()
     step(0)
     pipe.send(None)
     number = 0
@@ -161,9 +162,7 @@ def step_of(name: str, size: Size) -> Callable[[int], None]:
 
     def step(number: int) -> None:
         progress = Progress(number, 100)
-        views = tuple(torch.rand(size.batch, 1, *crop) for _ in range(kind.requires.views))
-        scans = tuple(torch.Generator().manual_seed(number + i) for i in range(size.batch))
-        losses = model(Batch(views, progress, scans))
+        losses = model(random_batch(method, size.batch, progress))
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(losses.total)
         method.before_update(progress)
@@ -172,6 +171,22 @@ def step_of(name: str, size: Size) -> Callable[[int], None]:
         method.after_step(progress)
 
     return step
+
+
+def random_batch(method: Method, scans: int, progress: Progress) -> Batch:
+    """Return noise in [0, 1] as a method takes it: views, or two modalities or more of each case.
+
+    What the method draws depends on the step alone.
+    """
+    requires, crop = method.requires, method.crop
+    generators = tuple(torch.Generator().manual_seed(progress.step + i) for i in range(scans))
+    if requires.min_modalities == 1:
+        views = tuple(torch.rand(scans, 1, *crop) for _ in range(requires.views))
+        return Batch(views, progress, generators)
+    names = method.config.modalities[: requires.min_modalities]
+    channels = tuple({name: torch.rand(crop) for name in names} for _ in range(scans))
+    places = (Place((0, 0, 0), crop),) * scans
+    return Batch((), progress, generators, channels=channels, places=places)
 
 
 if __name__ == "__main__":
