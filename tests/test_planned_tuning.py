@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from medssl_bench.config import load_settings
 from medssl_bench.errors import CaseError
+from medssl_bench.estimate import hours
 from medssl_bench.keys import protocol_digest
 from medssl_bench.methods.parts.template_files import write_templates
 from medssl_bench.plan import Plan, Request, build_plan
+from medssl_bench.provenance import device_name
+from medssl_bench.record import Cell, Record
 from medssl_bench.runner import Worker
 from medssl_bench.store import Store
 from medssl_bench.tasks.corpora import phantom
@@ -67,3 +72,25 @@ def test_templates_that_changed_since_the_plan_are_not_used(tmp_path: Path) -> N
     worker = Worker(plan, tmp_path / "r", tmp_path / "cache", lambda event: None)
     with pytest.raises(CaseError, match="planned with 'templates folder=.* files changed since"):
         worker._tuning(planned)
+
+
+def test_cells_with_templates_are_not_timed_by_those_without(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    example = json.loads(Path(__file__).with_name("example_record.json").read_bytes())
+    machine = {**example["machine"], "device": device_name("cpu"), "precision": "32-true"}
+    settings = {"finetune": {"crop": [*(plan.settings.finetune.crop or ())]}}
+    cases = pd.DataFrame({"case": ["a"], "target": ["WT"], "status": ["ok"]})
+    store = Store(tmp_path)
+    found = {}
+    for planned, took in zip(plan.cells, (1.0, 2.5), strict=True):
+        cell = Cell(**{**planned.cell.model_dump(), "draw": 7})  # another than those planned
+
+        cost = {**example["cost"], "steps": planned.steps, "wall_hours": took}
+        words = {"machine": machine, "settings": settings, "cost": cost, "missing": []}
+        data = {**example, **words, "cell": cell.model_dump(), "key": cell.key}
+        record = Record.model_validate_json(json.dumps(data))
+        store.write(record, cases, pd.DataFrame({"step": [1]}))
+        found[cell.method] = hours(plan, store).cells
+    assert found == {"scratch": None, "brainmvp": 3.5}
+    again = plan_of(tmp_path, "missing_channels=each")
+    assert hours(again, store).cells is None  # four more evaluations of each
