@@ -115,7 +115,7 @@ def test_wheel_works_in_another_folder(wheel, tmp_path):
     )
     bench = str(target / "bin" / "bench")
     profiles = json.loads(answer(bench, "list", "profiles", "--json"))
-    assert [profile["name"] for profile in profiles] == ["demo", "quick", "paper"]
+    assert [profile["name"] for profile in profiles] == ["demo", "quick", "paper", "brainmvp"]
     methods = json.loads(answer(bench, "list", "methods", "--json"))
     assert {"scratch", "simmim", "smit"} <= {method["name"] for method in methods}
 

@@ -19,7 +19,6 @@ COLOURS = (
     "#8a8500",
     "#c2335f",
     "#0f8b8d",
-    "#5f8a1f",
 )
 """Seaborn's colour-blind palette, its pale colours darkened to contrast 3:1 on white and black."""
 BASELINE_MARKER = "o"

@@ -129,7 +129,7 @@ def test_printed_rows_stand_below_measured_classification() -> None:
     one: dict[str, Any] = {
         "method": "brainmvp", "backbone": "uniformer3d", "corpus": "brats2021", "corpus_size": "4",
         "pretrain_crop": "96x96x96", "pretraining": "a", "pretrain_seed": "0", "profile": "paper",
-        "protocol": "b", "task": "brats2018_cls", "shots": "full", "smallest_class": 2,
+        "protocol": "b", "tuning": "", "task": "brats2018_cls", "shots": "full", "smallest_class": 2,
         "n_cases": 4, "n_runs": 1, "n_draws": 1, "n_seeds": 1, "gain_missing": "no scratch",
         "gain": math.nan, "gain_low": math.nan, "gain_high": math.nan,
         **dict.fromkeys(("auc", "accuracy", "f1", "log_loss"), 0.5),
@@ -137,10 +137,10 @@ def test_printed_rows_stand_below_measured_classification() -> None:
     }  # fmt: skip
     marks = {"brainmvp": Mark("#000000", "o")}
     leaks = {("brats2018_cls", "a"): Value("none")}
-    ((_, table),) = board_tables(pd.DataFrame([one]), marks, leaks, printed_classes())[
-        "brats2018_cls"
-    ]
-    assert len(table.rows) == 1 + METHODS + 4 and not table.rows[0].data
+    ((_, table),) = board_tables(
+        pd.DataFrame([one]), marks, leaks, printed_classes(), {"brainmvp": "multi"}
+    )["brats2018_cls"]
+    assert len(table.rows) == 1 + METHODS + 4 and table.rows[0].data["source"] == "measured"
     best = table.rows[1]
     assert best.label == "BrainMVP" and best.data == {"source": "reported"}
     cells = dict(zip(table.columns[1:], best.cells, strict=True))

@@ -79,7 +79,9 @@ def test_list_backbones_says_how_many_parameters_they_have(bench):
 
 def test_list_profiles(bench):
     rows = json.loads(bench("list", "profiles", "--json").out)
-    assert [row["name"] for row in rows] == profile_names() == ["demo", "quick", "paper"]
+    assert (
+        [row["name"] for row in rows] == profile_names() == ["demo", "quick", "paper", "brainmvp"]
+    )
     assert all(row["summary"] for row in rows)
 
 

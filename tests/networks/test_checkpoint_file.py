@@ -258,11 +258,14 @@ def test_the_residual_encoder_of_nnunet(plan: object, layout: str, tmp_path: Pat
     sum((f * f.detach().cos()).sum() for f in features).backward()
     sum((f * f.detach().cos()).sum() for f in reference).backward()
     theirs_by_name = dict(theirs.named_parameters())
+    largest = max(float(p.grad.abs().max()) for p in theirs.parameters() if p.grad is not None)
     for name, parameter in encoder.named_parameters():
         expected = theirs_by_name[f"encoder.{name}"].grad
         if expected.ndim == 5:
             expected = expected.transpose(2, 4)
-        torch.testing.assert_close(parameter.grad, expected, atol=1e-2, rtol=1e-3, msg=name)
+        torch.testing.assert_close(
+            parameter.grad, expected, atol=2e-4 * largest, rtol=1e-3, msg=name
+        )
 
 
 def test_a_transformer_of_nnssl_is_refused_by_name(tmp_path: Path) -> None:

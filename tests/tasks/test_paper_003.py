@@ -22,7 +22,7 @@ CLASSIFIED = ("brats2018_cls", "adni", "adhd200", "abide1")
 BACKBONES = dict.fromkeys(SEGMENTED, "uniformer_tiny") | dict.fromkeys(CLASSIFIED, "swin_tiny")
 """UniFormer attends to all of a map, which takes seconds at the size that cases are classified."""
 SMALL = (
-    "corpus_size=4", "pretrain.steps=2", "pretrain.batch=2", "finetune.steps=1",
+    "corpus_size=4", "pretrain.steps=6", "pretrain.batch=2", "finetune.steps=1",
     "finetune.batch=1", "finetune.crop=[40,40,40]", "evaluate.overlap=0", "example_slices=1",
     "similarity=false", "tracking=false",
 )  # fmt: skip
