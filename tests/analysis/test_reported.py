@@ -129,7 +129,8 @@ def test_printed_rows_stand_below_measured_classification() -> None:
     one: dict[str, Any] = {
         "method": "brainmvp", "backbone": "uniformer3d", "corpus": "brats2021", "corpus_size": "4",
         "pretrain_crop": "96x96x96", "pretraining": "a", "pretrain_seed": "0", "profile": "paper",
-        "protocol": "b", "tuning": "", "task": "brats2018_cls", "shots": "full", "smallest_class": 2,
+        "protocol": "b", "tuning": "", "task": "brats2018_cls", "shots": "full",
+        "smallest_class": 2,
         "n_cases": 4, "n_runs": 1, "n_draws": 1, "n_seeds": 1, "gain_missing": "no scratch",
         "gain": math.nan, "gain_low": math.nan, "gain_high": math.nan,
         **dict.fromkeys(("auc", "accuracy", "f1", "log_loss"), 0.5),
