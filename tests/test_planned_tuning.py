@@ -84,7 +84,6 @@ def test_cells_with_templates_are_not_timed_by_those_without(tmp_path: Path) -> 
     found = {}
     for planned, took in zip(plan.cells, (1.0, 2.5), strict=True):
         cell = Cell(**{**planned.cell.model_dump(), "draw": 7})  # another than those planned
-
         cost = {**example["cost"], "steps": planned.steps, "wall_hours": took}
         words = {"machine": machine, "settings": settings, "cost": cost, "missing": []}
         data = {**example, **words, "cell": cell.model_dump(), "key": cell.key}
