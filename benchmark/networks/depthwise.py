@@ -35,11 +35,12 @@ class Depthwise(nn.Conv3d):
         """Map ``(B, C, D, H, W)`` to the same shape."""
         if volume.device.type != "cpu":
             return super().forward(volume)
-        assert self.bias is not None
-        tensors: tuple[Tensor, ...] = (volume, self.weight, self.bias)
+        assert self.bias is not None  # as it is built
+        weight, bias = self.weight, self.bias
         if torch.is_autocast_enabled("cpu"):
-            tensors = tuple(each.to(torch.get_autocast_dtype("cpu")) for each in tensors)
-        convolved: Tensor = _Depthwise.apply(*tensors)
+            precision = torch.get_autocast_dtype("cpu")
+            volume, weight, bias = (each.to(precision) for each in (volume, weight, bias))
+        convolved: Tensor = _Depthwise.apply(volume, weight, bias)
         return convolved
 
 
