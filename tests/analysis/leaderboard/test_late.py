@@ -66,7 +66,8 @@ def test_a_large_page_prints_all(large: Any) -> None:
 def test_a_large_page_shows_what_is_scrolled_to(large: Any) -> None:
     last = large.locator(".board table").last
     last.scroll_into_view_if_needed()
-    assert last.evaluate("one => one.checkVisibility({ contentVisibilityAuto: true })")
+    shown = "one => one.checkVisibility({ contentVisibilityAuto: true })"
+    large.wait_for_function(shown, arg=last.element_handle())  # in the frame after the scrolling
     assert last.locator("tbody th").first.inner_text().strip()
 
 
