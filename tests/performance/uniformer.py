@@ -264,8 +264,8 @@ def differences() -> dict[str, float]:
     """Return how far the sides differ, all of it relative to the plain side's norm.
 
     Maps of a 96^3 crop; loss and gradients, as one vector, of a pretraining step on 32^3 crops:
-    gradients are sums over all voxels, and float32 rounds the longer the more (1e-4 at 64^3, nearly
-    all of it in the bias of the first convolution).
+    gradients are sums over all voxels, and float32 rounds the longer the more (1e-4 at 64^3, the
+    most of it in the bias of the first convolution).
     """
     found: list[dict[str, Tensor]] = []
     for plain in (True, False):
