@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench import registry
@@ -124,18 +124,26 @@ def method_config(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     from pydantic import TypeAdapter, ValidationError
 
     kind = registry.methods.load(name).Config
-    known = [item.name for item in fields(kind)]
-    for key in values:
-        if key not in known:
-            path = f"methods.{name}.{key}"
-            near = did_you_mean(path, [f"methods.{name}.{item}" for item in known])
-            raise BenchError(f"unknown setting {path!r}.{near}")
+    _check_names(kind(), values, f"methods.{name}")
     try:
         return asdict(TypeAdapter(kind).validate_python(dict(values)))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise BenchError(f"setting methods.{name}.{where}: {first['msg']}") from None
+
+
+def _check_names(defaults: Any, values: Mapping[str, Any], place: str) -> None:
+    """Raise BenchError at a name that is no setting, in a group of settings too."""
+    known = [item.name for item in fields(defaults)]
+    for key, value in values.items():
+        path = f"{place}.{key}"
+        if key not in known:
+            near = did_you_mean(path, [f"{place}.{item}" for item in known])
+            raise BenchError(f"unknown setting {path!r}.{near}")
+        group = getattr(defaults, key)
+        if is_dataclass(group) and isinstance(value, Mapping):
+            _check_names(group, value, path)
 
 
 def protocol_digest(found: PlannedTask, settings: Settings, precision: str, backbone: str) -> str:

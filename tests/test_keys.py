@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from medssl_bench.config import load_settings
+from medssl_bench.errors import BenchError
+from medssl_bench.keys import method_config
 from medssl_bench.plan import Request, build_plan
 from medssl_bench.store import Store
 from medssl_bench.training import Compute
@@ -28,3 +32,9 @@ def test_keys_of_the_demo_are_those_that_records_have(tmp_path: Path) -> None:
     plan = build_plan(request, Compute("cpu", "32-true", 1, 1), store)
     assert {job.method: key for key, job in plan.pretrainings.items()} == PRETRAININGS
     assert {planned.cell.task: planned.cell.protocol for planned in plan.cells} == PROTOCOLS
+
+
+def test_a_name_within_a_group_of_settings_is_checked_too() -> None:
+    with pytest.raises(BenchError, match="unknown setting 'methods.brainmvp.tuning.replace'.*tuni"):
+        method_config("brainmvp", {"tuning": {"replace": 2}})
+    assert method_config("brainmvp", {"tuning": {"replaced": 2}})["tuning"]["replaced"] == 2
