@@ -1,10 +1,14 @@
 """Shared fixtures. Threads per process = cores / processes, workers of xdist included."""
 
 import os
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+
+from medssl_bench import registry
 
 workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 threads = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // workers)
@@ -24,3 +28,33 @@ def playwright() -> Iterator[Any]:
     )
     with sync_api.sync_playwright() as found:
         yield found
+
+
+@contextmanager
+def registered_things_forgotten() -> Iterator[None]:
+    """Leave the registries, and the plugins that count as loaded, as they were found."""
+    known = [
+        registry.methods, registry.tasks, registry.backbones, registry.corpora, registry.analyses,
+    ]  # fmt: skip
+    entries = [dict(each.entries()) for each in known]
+    modules = set(sys.modules)
+    yield
+    for each, before in zip(known, entries, strict=True):
+        now = each.entries()
+        now.clear()
+        now.update(before)
+    for name in set(sys.modules) - modules:
+        if name.startswith("bench_plugin_"):
+            del sys.modules[name]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_a_module_registers_is_forgotten() -> Iterator[None]:
+    with registered_things_forgotten():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_registers_is_forgotten(_what_a_module_registers_is_forgotten) -> Iterator[None]:
+    with registered_things_forgotten():
+        yield

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from medssl_bench import checkpoint, interrupt, registry
+from medssl_bench import checkpoint, interrupt
 from medssl_bench.claims import ClaimLost
 from medssl_bench.config import load_settings
 from medssl_bench.data.sampling import StepSlots
@@ -183,20 +181,8 @@ def test_batch_norms_are_not_left_to_each_of_several_processes(train, tmp_path: 
         train(plan)
 
 
-@pytest.fixture
-def plug(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
-    """Load a plugin whose things are forgotten afterwards."""
-    for known in (registry.methods, registry.tasks):
-        monkeypatch.setattr(known, "_entries", dict(known.entries()))
-    before = set(sys.modules)
-    yield load_plugin
-    for name in set(sys.modules) - before:
-        if name.startswith("bench_plugin_"):
-            del sys.modules[name]
-
-
-def test_a_probe_follows_the_training_and_changes_nothing(train, plug, tmp_path: Path) -> None:
-    plug(PLUGIN)
+def test_a_probe_follows_the_training_and_changes_nothing(train, tmp_path: Path) -> None:
+    load_plugin(PLUGIN)
     plain = plan_of("simmim", tmp_path)
     followed = plan_of(
         "simmim", tmp_path, settings=("pretrain.probe=phantom_small", "pretrain.probe_every=3")
@@ -213,9 +199,9 @@ def test_a_probe_follows_the_training_and_changes_nothing(train, plug, tmp_path:
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_checkpoint(
-    train, plug, tmp_path: Path, devices: int
+    train, tmp_path: Path, devices: int
 ) -> None:
-    plug(SPOILED)
+    load_plugin(SPOILED)
     plan = plan_of("spoiled", tmp_path, devices, (SPOILED,))
     with pytest.raises(CaseError, match=r"became nan at or just before step 3"):
         train(plan)
