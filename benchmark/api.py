@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from medssl_bench.export import Export
     from medssl_bench.networks.encoder import Encoder
     from medssl_bench.plan import Plan
-    from medssl_bench.runner import Failure
     from medssl_bench.survey import Survey
     from medssl_bench.training import Elsewhere
+    from medssl_bench.worker import Failure
     from medssl_bench.workspace import Workspace
 
 Words = str | int | Path | Sequence[str | int | Path]

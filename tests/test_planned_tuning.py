@@ -18,10 +18,10 @@ from medssl_bench.methods.parts.template_files import write_templates
 from medssl_bench.plan import Plan, Request, build_plan
 from medssl_bench.provenance import device_name
 from medssl_bench.record import Cell, Record
-from medssl_bench.runner import Worker
 from medssl_bench.store import Store
 from medssl_bench.tasks.corpora import phantom
 from medssl_bench.training import Compute
+from medssl_bench.units import Units
 
 
 def plan_of(results: Path, *assignments: str) -> Plan:
@@ -69,9 +69,9 @@ def test_templates_that_changed_since_the_plan_are_not_used(tmp_path: Path) -> N
     (planned,) = [one for one in plan.cells if one.cell.tuning]
     (folder / "T1.nii.gz").unlink()
     write_templates(folder, {"T1": 1 - volume}, (1.0, 1.0, 1.0))
-    worker = Worker(plan, tmp_path / "r", tmp_path / "cache", lambda event: None)
+    units = Units(plan, Store(tmp_path / "r"), tmp_path / "cache", lambda event: None)
     with pytest.raises(CaseError, match="planned with 'templates folder=.* files changed since"):
-        worker._tuning(planned)
+        units._tuning(planned)
 
 
 def test_cells_with_templates_are_not_timed_by_those_without(tmp_path: Path) -> None:

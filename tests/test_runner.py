@@ -13,9 +13,10 @@ from medssl_bench.config import load_settings
 from medssl_bench.errors import CaseError, FaultyDataError
 from medssl_bench.plan import Plan, Request, build_plan
 from medssl_bench.record import Record
-from medssl_bench.runner import Failure, Worker, _recorded_units
+from medssl_bench.runner import _recorded_units
 from medssl_bench.store import Store
 from medssl_bench.training import Compute
+from medssl_bench.worker import Failure, Worker
 
 EXAMPLE = Path(__file__).with_name("example_record.json")
 

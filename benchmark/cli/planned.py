@@ -11,9 +11,9 @@ import click
 
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
-    from medssl_bench.runner import Failure
     from medssl_bench.slurm.site import Site
     from medssl_bench.store import Store
+    from medssl_bench.worker import Failure
 
 
 def plan_and_carry_out(options: dict[str, Any]) -> int:

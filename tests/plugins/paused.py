@@ -3,11 +3,11 @@
 import os
 import time
 
-from medssl_bench import runner
+from medssl_bench import worker
 from medssl_bench.stages import finetune, pretrain
 
 PAUSE = float(os.environ.get("BENCH_TEST_PAUSE", "0.4"))
-runner.STALE_SECONDS = float(os.environ.get("BENCH_TEST_STALE", runner.STALE_SECONDS))
+worker.STALE_SECONDS = float(os.environ.get("BENCH_TEST_STALE", worker.STALE_SECONDS))
 
 
 def pausing(function):

@@ -17,7 +17,6 @@ from medssl_bench.errors import BenchError
 from medssl_bench.failures import write_failure
 from medssl_bench.freshness import check_fresh
 from medssl_bench.plan import Plan, Request, build_plan
-from medssl_bench.runner import clear_leftovers
 from medssl_bench.slurm.arrays import arrange, units_of, waiting_for
 from medssl_bench.slurm.dispatch import live_units
 from medssl_bench.slurm.ledger import Submission, read_submission, submissions, write_submission
@@ -28,6 +27,7 @@ from medssl_bench.slurm.site import Site
 from medssl_bench.slurm.state import done_name, unit_states
 from medssl_bench.store import Store
 from medssl_bench.training import Compute
+from medssl_bench.worker import clear_leftovers
 
 SITE = Site(name="here", gpus=0, minutes=10)
 
