@@ -8,6 +8,8 @@ counted apart. A missed target scores Dice 0 and, as its distance, the image's p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,7 @@ def prepare(cases: pd.DataFrame) -> pd.DataFrame:
     table = cases[needed].copy()
     keys = [*RUN, "case", "target"]
     table = as_words(table, keys)
-    unknown = sorted(set(table["status"]) - set(STATUSES))
+    unknown = sorted(set(table["status"].unique()) - set(STATUSES))
     if unknown:
         raise BenchError(f"case table: unknown status {unknown[0]!r}; known: {', '.join(STATUSES)}")
     twice = table.duplicated(keys)
@@ -246,25 +248,43 @@ def paired_gains(table: pd.DataFrame, scores: pd.DataFrame, value: str) -> pd.Da
     """
     codes, first = number_groups(scores, ROW)
     names = map(tuple, scores[ROW].iloc[first].to_numpy())
-    groups = scores.groupby(codes, sort=True)
-    runs = {name: mine for name, (_, mine) in zip(names, groups, strict=True)}
+    groups = scores[["draw", "seed", "case", value]].groupby(codes, sort=True)
+    runs = {name: _Scores(mine, value) for name, (_, mine) in zip(names, groups, strict=True)}
     rows = rows_of(table)
     baselines: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in rows:
         if row["method"] == BASELINE:
             baselines.setdefault(tuple(row[key] for key in COMPARABLE), []).append(row)
     gains = [
-        _paired_gain(row, baselines.get(tuple(row[key] for key in COMPARABLE), []), runs, value)
+        _paired_gain(row, baselines.get(tuple(row[key] for key in COMPARABLE), []), runs)
         for row in rows
     ]
     return pd.DataFrame(gains, index=table.index)
 
 
+@dataclass(frozen=True)
+class _Scores:
+    """What one row of the leaderboard has of each run and case."""
+
+    table: pd.DataFrame
+    value: str
+
+    @cached_property
+    def runs(self) -> set[tuple[str, str]]:
+        """Its draws and seeds."""
+        known = self.table[["draw", "seed"]].drop_duplicates()
+        return set(zip(known["draw"], known["seed"], strict=True))
+
+    @cached_property
+    def grid(self) -> pd.DataFrame:
+        """The value as ``(draws, cases)``, averaged over seeds."""
+        return self.table.groupby(["draw", "case"])[self.value].mean().unstack("case")
+
+
 def _paired_gain(
     row: dict[str, Any],
     found: Sequence[dict[str, Any]],
-    runs: Mapping[tuple[Any, ...], pd.DataFrame],
-    value: str,
+    runs: Mapping[tuple[Any, ...], _Scores],
 ) -> dict[str, Any]:
     """Pair a row with the baseline's row; ``found`` are those, ``runs`` the scores of each row."""
     if row["method"] == BASELINE:
@@ -275,10 +295,10 @@ def _paired_gain(
     mine, base = (runs.get(tuple(one[key] for key in ROW)) for one in (row, found[0]))
     if mine is None or base is None:
         return _no_gain("draws were measured on different cases")
-    ours, theirs = (_grid(scores, value) for scores in (mine, base))
+    ours, theirs = mine.grid, base.grid
     if not ours.index.equals(theirs.index):
         return _no_gain(f"{BASELINE} was run on other draws")
-    if _runs(mine) != _runs(base):
+    if mine.runs != base.runs:
         return _no_gain(f"{BASELINE} was run with other seeds")
     if not ours.columns.equals(theirs.columns):
         return _no_gain(f"{BASELINE} was measured on other cases")
@@ -301,13 +321,3 @@ def _paired_gain(
 def _no_gain(reason: str) -> dict[str, Any]:
     empty = dict.fromkeys(("gain", "gain_low", "gain_high"), np.nan)
     return {**empty, "gain_draws": 0, "gain_cases": 0, "gain_missing": reason}
-
-
-def _runs(scores: pd.DataFrame) -> set[tuple[str, str]]:
-    """Return the draws and seeds of one row's scores."""
-    return set(zip(scores["draw"], scores["seed"], strict=True))
-
-
-def _grid(scores: pd.DataFrame, value: str) -> pd.DataFrame:
-    """Return a value as ``(draws, cases)``, averaged over seeds, for one row's scores."""
-    return scores.groupby(["draw", "case"])[value].mean().unstack("case")

@@ -88,16 +88,28 @@ def _rename_new(temporary: Path, final: Path) -> bool:
     return True
 
 
-def read_verified(folder: Path, name: str) -> bytes:
-    """Read a file of a published folder; raises BenchError where its checksum does not match."""
-    try:
-        sums = (folder / SUMS).read_bytes().splitlines()
-        content = (folder / name).read_bytes()
-    except OSError as error:
-        raise damaged(folder, f"{error.filename}: {error.strerror}") from None
-    if f"{hashlib.sha256(content).hexdigest()}  {name}".encode() not in sums:
+def read_sums(folder: Path) -> frozenset[bytes]:
+    """Return the lines of a published folder's checksums; raises BenchError where it has none."""
+    return frozenset(_read(folder, SUMS).splitlines())
+
+
+def read_verified(folder: Path, name: str, sums: frozenset[bytes] | None = None) -> bytes:
+    """Read a file of a published folder; raises BenchError where its checksum does not match.
+
+    ``sums``: of :func:`read_sums`, where several files of the folder are read.
+    """
+    content = _read(folder, name)
+    found = f"{hashlib.sha256(content).hexdigest()}  {name}".encode()
+    if found not in (read_sums(folder) if sums is None else sums):
         raise damaged(folder, f"{name} is not as it was written")
     return content
+
+
+def _read(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise damaged(folder, f"{error.filename}: {error.strerror}") from None
 
 
 def damaged(folder: Path, why: str) -> BenchError:

@@ -23,7 +23,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench.digest import weights_digest
-from medssl_bench.durable import create_once, damaged, publish_folder, read_verified, temporary_name
+from medssl_bench.durable import (
+    create_once,
+    damaged,
+    publish_folder,
+    read_sums,
+    read_verified,
+    temporary_name,
+)
 from medssl_bench.errors import BenchError, DamagedError
 from medssl_bench.record import (
     SCHEMA_VERSION,
@@ -360,7 +367,8 @@ def read_part(folders: Sequence[Path], names: Sequence[str]) -> Part:
     part = Part({name: Stack() for name in names})
     for folder in folders:
         try:
-            record = read_record(folder)
+            sums = read_sums(folder)
+            record = read_record(folder, sums)
         except BenchError as error:
             part.faults.append(f"record skipped: {error}")
             continue
@@ -369,7 +377,7 @@ def read_part(folders: Sequence[Path], names: Sequence[str]) -> Part:
             if not TABLES[name](record):
                 continue
             try:
-                part.tables[name].add(read_table(folder, f"{name}.parquet"), columns)
+                part.tables[name].add(read_table(folder, f"{name}.parquet", sums), columns)
             except BenchError as error:
                 part.faults.append(f"table skipped: {error}")
                 sound = sound and name != "cases"
@@ -380,9 +388,12 @@ def read_part(folders: Sequence[Path], names: Sequence[str]) -> Part:
     return part
 
 
-def read_record(folder: Path) -> Record:
-    """Read the record of a published folder; raises BenchError where it is damaged."""
-    record = parse_record(read_verified(folder, "record.json"), folder / "record.json")
+def read_record(folder: Path, sums: frozenset[bytes] | None = None) -> Record:
+    """Read the record of a published folder; raises BenchError where it is damaged.
+
+    ``sums``: see :func:`durable.read_verified`.
+    """
+    record = parse_record(read_verified(folder, "record.json", sums), folder / "record.json")
     if record.cell.slug != folder.name:
         raise damaged(folder, f"it is the record of {record.cell.slug}")
     return record

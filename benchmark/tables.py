@@ -49,12 +49,15 @@ def check_columns(frame: pd.DataFrame, required: tuple[str, ...]) -> None:
         raise ValueError(f"a table lacks the columns {missing} or repeats those of a cell {taken}")
 
 
-def read_table(folder: Path, name: str) -> pa.Table:
-    """Read a table of a published folder; raises BenchError where it is damaged."""
+def read_table(folder: Path, name: str, sums: frozenset[bytes] | None = None) -> pa.Table:
+    """Read a table of a published folder; raises BenchError where it is damaged.
+
+    ``sums``: see :func:`durable.read_verified`.
+    """
     import pyarrow as pa
     import pyarrow.parquet
 
-    source = pa.BufferReader(read_verified(folder, name))
+    source = pa.BufferReader(read_verified(folder, name, sums))
     try:
         return pa.parquet.ParquetFile(source).read(use_threads=False)
     except (pa.ArrowException, OSError) as error:

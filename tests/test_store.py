@@ -147,6 +147,7 @@ def test_tables_with_different_columns_join(store: Store) -> None:
     assert cases[cases.draw == 1].hd95.isna().all() and cases[cases.draw == 0].nsd.isna().all()
 
 
+@pytest.mark.filterwarnings("ignore:table skipped")
 def test_several_processes_read_what_one_does(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,8 +81,9 @@ def build_report(results: Path, out: Path, generated: datetime | None = None) ->
 
     Raises BenchError where there is nothing to report or a table contradicts itself.
     """
-    found, left_out = read_results(results)
-    return write_report(found, out, generated, left_out)
+    with forks.without_collector():
+        found, left_out = read_results(results)
+        return write_report(found, out, generated, left_out)
 
 
 def write_report(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medssl_bench.analysis.leaderboard.overview import row_id
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number, shots_text
 from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE, settled
-from medssl_bench.analysis.statistics.crossed import p_values, paired_interval
+from medssl_bench.analysis.statistics.crossed import p_values, paired_intervals
 from medssl_bench.analysis.statistics.multiplicity import holm
 from medssl_bench.analysis.statistics.paired import median_interval, rank_biserial, wilcoxon
 from medssl_bench.analysis.statistics.panel import AREA, Panel
@@ -90,20 +91,23 @@ def _board(panel: Panel) -> Board:
         for one in panel.identities
     ]
     means = panel.case_means
-    answers = [compare(panel, first, second) for first, second in panel.pairs]
+    firsts, seconds = np.array(panel.pairs).T
+    answers = compare(panel, firsts, seconds)
     adjusted = holm([answer.p for answer in answers])
     sign = 1 if panel.higher_is_better else -1
+    betters = sign * settled(means[firsts] - means[seconds])
+    effects = rank_biserial(betters)
     found = []
-    for (first, second), answer, p in zip(panel.pairs, answers, adjusted, strict=True):
-        better = sign * settled(means[first] - means[second])
+    for (first, second), answer, p, better, effect in zip(
+        panel.pairs, answers, adjusted.tolist(), betters, effects.tolist(), strict=True
+    ):
         counts = [int(some.sum()) for some in (better > 0, better == 0, better < 0)]
         wins, ties, losses = [None] * 3 if of_a_set else counts
-        effect = np.nan if of_a_set else float(rank_biserial(better[None])[0])
         found.append(
             Pair(
                 panel.methods[first], panel.methods[second], ids[first], ids[second],
-                answer.difference, answer.low, answer.high, answer.p, float(p),
-                wins, ties, losses, effect, answer.reason,
+                answer.difference, answer.low, answer.high, answer.p, p,
+                wins, ties, losses, np.nan if of_a_set else effect, answer.reason,
             )
         )  # fmt: skip
     test = AREAS[several] if of_a_set else RETRAINING if several else CHECKPOINTS
@@ -122,24 +126,37 @@ class _Answer:
     reason: str
 
 
-def _retrained(panel: Panel, first: int, second: int) -> _Answer:
-    difference = panel.crossed[first] - panel.crossed[second]
-    interval = paired_interval(difference)
-    reason = ""
+def _retrained(panel: Panel, first: NDArray[np.intp], second: NDArray[np.intp]) -> list[_Answer]:
+    differences = panel.crossed[first] - panel.crossed[second]
+    moved = (differences != 0).any(axis=(1, 2))
+    p = np.full(len(differences), np.nan)
+    if len(panel.cases) > 1 and moved.any():
+        p[moved] = p_values(differences[moved])
+    reasons = _reasons(panel, moved, "one test case has no spread")
+    return [
+        _Answer(one.mean, one.low, one.high, float(value), reason)
+        for one, value, reason in zip(paired_intervals(differences), p, reasons, strict=True)
+    ]
+
+
+def _checkpoints(panel: Panel, first: NDArray[np.intp], second: NDArray[np.intp]) -> list[_Answer]:
+    means = panel.case_means
+    differences = settled(means[first] - means[second])
+    moved = (differences != 0).any(axis=1)
+    p = np.full(len(differences), np.nan)
+    if len(panel.cases) > 1 and moved.any():
+        p[moved] = wilcoxon(differences[moved])
+    return [
+        _Answer(float(np.median(one)), *median_interval(one), float(value), reason)
+        for one, value, reason in zip(differences, p, _reasons(panel, moved, ONE_CASE), strict=True)
+    ]
+
+
+def _reasons(panel: Panel, moved: NDArray[np.bool_], one_case: str) -> list[str]:
+    """Say of each pair why it has no p, where it has none."""
     if len(panel.cases) < 2:
-        reason = "one test case has no spread"
-    elif not difference.any():
-        reason = ALL_ZERO
-    p = np.nan if reason else float(p_values(difference))
-    return _Answer(interval.mean, interval.low, interval.high, p, reason)
-
-
-def _checkpoints(panel: Panel, first: int, second: int) -> _Answer:
-    difference = settled(panel.case_means[first] - panel.case_means[second])
-    reason = ONE_CASE if len(difference) < 2 else "" if difference.any() else ALL_ZERO
-    low, high = median_interval(difference)
-    p = np.nan if reason else float(wilcoxon(difference))
-    return _Answer(float(np.median(difference)), low, high, p, reason)
+        return [one_case] * len(moved)
+    return ["" if any_difference else ALL_ZERO for any_difference in moved]
 
 
 def pair_tables(boards: Sequence[Board]) -> list[tuple[Board, Table]]:

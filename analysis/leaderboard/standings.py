@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from medssl_bench.analysis.statistics.crossed import paired_interval
+from medssl_bench.analysis.statistics.crossed import paired_intervals
 from medssl_bench.analysis.statistics.panel import (
     HIGHER_IS_BETTER,
     Panel,
@@ -111,6 +111,7 @@ def _stand(panels: Sequence[Panel], means: Mapping[Key, float]) -> dict[Key, Sta
     found = {key: Standing(mean, unranked=CUT, no_interval=BEYOND) for key, mean in means.items()}
     for panel in panels:
         ranking = rank_by_tests(panel) if len(panel.methods) > 1 else None
+        intervals = paired_intervals(panel.crossed)
         for place, key in enumerate(_keys(panel)):
             rank: dict[str, Any] = {"unranked": ALONE}
             if ranking is not None:
@@ -121,7 +122,7 @@ def _stand(panels: Sequence[Panel], means: Mapping[Key, float]) -> dict[Key, Sta
                     "tier": int(ranking.tier[place]),
                     "of": len(panel.methods),
                 }
-            interval = paired_interval(panel.crossed[place])
+            interval = intervals[place]
             whole = math.isclose(interval.mean, found[key].mean, abs_tol=1e-9)
             # Runs beyond those that all methods have are in the row's mean, not in the panel's.
             ends = (interval.low, interval.high) if whole else (math.nan, math.nan)

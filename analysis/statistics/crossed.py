@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from medssl_bench.analysis.statistics.answer import ALL_ZERO
 
@@ -70,14 +70,22 @@ def paired_interval(difference: np.ndarray, *, level: float = 0.95) -> Interval:
     Raises:
         ValueError: The table is not two-dimensional, is empty or has missing values.
     """
-    table = _checked(difference)
-    n_draws, n_cases = table.shape
-    mean = float(table.mean())
-    if n_cases < 2:
-        return Interval(mean, np.nan, np.nan, level, n_draws, n_cases)
-    variance, freedom = variance_of_mean(table)
-    reach = float(stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance))
-    return Interval(mean, mean - reach, mean + reach, level, n_draws, n_cases)
+    return paired_intervals(_checked(difference)[None], level=level)[0]
+
+
+def paired_intervals(differences: np.ndarray, *, level: float = 0.95) -> list[Interval]:
+    """Return :func:`paired_interval` of each table of ``(tables, draws, cases)``."""
+    tables = np.asarray(differences, float)
+    n_draws, n_cases = tables.shape[1:]
+    means = tables.mean(axis=(1, 2))
+    reach = np.full(len(tables), np.nan)
+    if n_cases > 1:
+        variance, freedom = variance_of_mean(tables)
+        reach = special.stdtrit(freedom, (1 + level) / 2) * np.sqrt(variance)
+    return [
+        Interval(mean, mean - half, mean + half, level, n_draws, n_cases)
+        for mean, half in zip(means.tolist(), reach.tolist(), strict=True)
+    ]
 
 
 def retraining_test(difference: np.ndarray, *, alpha: float = 0.05) -> RetrainingTest:

@@ -7,6 +7,7 @@ differ over the population of cases, not that training again would give the same
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -103,10 +104,18 @@ def compare_cases(
 def wilcoxon(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Two-sided Wilcoxon signed rank p along the last axis, ``(..., cases)``.
 
-    Zeros keep their ranks and have no sign (Pratt 1959).
+    Zeros keep their ranks and have no sign (Pratt 1959). Each p is that of its row alone: SciPy
+    leaves the exact distribution for all rows where one has a zero or a tie.
     """
-    found = stats.wilcoxon(values, zero_method="pratt", axis=-1)
-    return np.asarray(found.pvalue, float)
+    rows = values.reshape(-1, values.shape[-1])
+    ordered = np.sort(np.abs(rows), axis=1)
+    plain = (ordered[:, 0] > 0) & (np.diff(ordered, axis=1) > 0).all(axis=1)
+    p = np.empty(len(rows))
+    if plain.any():
+        p[plain] = stats.wilcoxon(rows[plain], axis=-1).pvalue
+    for row in np.flatnonzero(~plain):
+        p[row] = stats.wilcoxon(rows[row], zero_method="pratt").pvalue
+    return p.reshape(values.shape[:-1])
 
 
 def rank_biserial(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,6 +146,17 @@ def flip_signs(values: NDArray[np.float64], *, seed: int = 0) -> float:
 
 def median_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
     """Distribution-free interval of the median from order statistics (NaN where n is too small)."""
-    found = stats.quantile_test(values, q=float(np.median(values)), p=0.5)
-    interval = found.confidence_interval(level)
-    return float(interval.low), float(interval.high)
+    ordered = np.sort(values)
+    low, high = (
+        float(ordered[place]) if place is not None else np.nan
+        for place in _median_places(len(values), level)
+    )
+    return low, high
+
+
+@lru_cache(maxsize=1024)
+def _median_places(n: int, level: float) -> tuple[int | None, int | None]:
+    """Return which of ``n`` ordered values bound the median; None where n is too small."""
+    found = stats.quantile_test(np.arange(n), q=(n - 1) / 2, p=0.5).confidence_interval(level)
+    low, high = (int(end) if np.isfinite(end) else None for end in (found.low, found.high))
+    return low, high

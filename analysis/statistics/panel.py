@@ -243,11 +243,12 @@ def _panel(words: Mapping[str, str], means: pd.DataFrame, metric: str) -> Panel 
     left_out: list[str] = []
     usable: list[Scores] = []
     for label, (identity, table) in zip(labels, tables, strict=True):
-        scores = table.dropna(axis=1, how="all")
-        if scores.empty or scores.isna().any(axis=None):
+        known = ~np.isnan(table.to_numpy(float))
+        tested = known.any(axis=0)
+        if not tested.any() or not known[:, tested].all():
             left_out.append(f"{label}: its runs were tested on different cases")
         else:
-            usable.append((label, identity, scores))
+            usable.append((label, identity, table if tested.all() else table.loc[:, tested]))
     usable, notes = _same_cases(usable)
     left_out += notes
     usable, notes = _same_runs(usable)
@@ -309,9 +310,9 @@ Scores = tuple[str, Mapping[str, str], pd.DataFrame]
 
 def _same_cases(usable: list[Scores]) -> tuple[list[Scores], list[str]]:
     """Keep the methods that were tested on the cases most were; name the others."""
+    if all(table.columns.equals(usable[0][2].columns) for _, _, table in usable):
+        return usable, []
     sets = Counter(frozenset(table.columns) for _, _, table in usable)
-    if not sets:
-        return [], []
     chosen = max(sets, key=lambda cases: (sets[cases], len(cases)))
     kept = [one for one in usable if frozenset(one[2].columns) == chosen]
     others = [label for label, _, table in usable if frozenset(table.columns) != chosen]

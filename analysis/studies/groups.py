@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from medssl_bench.analysis.figures import BLANK, INK
-from medssl_bench.analysis.statistics.crossed import paired_interval
+from medssl_bench.analysis.statistics.crossed import paired_intervals
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.studies.drawing import (
     METRIC_NAMES,
@@ -50,8 +50,8 @@ def analyse(evidence: Evidence) -> Outcome:
         level = 1 - evidence.options.alpha
         rows = []
         for name, panel in found.items():
-            for label, crossed in zip(panel.methods, panel.crossed, strict=True):
-                interval = paired_interval(crossed, level=level)
+            intervals = paired_intervals(panel.crossed, level=level)
+            for label, interval in zip(panel.methods, intervals, strict=True):
                 limits = {"mean": interval.mean, "low": interval.low, "high": interval.high}
                 rows.append({"method": label, "group": name, **limits})
         title = ", ".join((place[0], f"shots {place[1]}", place[2]))

@@ -116,7 +116,10 @@ def rank_by_tests(panel: Panel, alpha: float = 0.05) -> Ranking:
     else:
         means = panel.case_means
         differences = settled(means[first] - means[second])
-        p = [float(wilcoxon(one)) if one.any() else np.nan for one in differences]
+        p = np.full(len(differences), np.nan)
+        moved = differences.any(axis=1)
+        if moved.any():
+            p[moved] = wilcoxon(differences[moved])
         # A few outliers may put the means, by which methods are ranked, against the test's ranks.
         ordered = np.sign(rank_biserial(differences)) == np.sign(differences.mean(axis=1))
         adjusted = np.where(ordered, holm(p), np.nan)

@@ -18,6 +18,7 @@ from medssl_bench.analysis.statistics.bootstrap import resampled_means, resample
 from medssl_bench.analysis.statistics.crossed import (
     detectable_difference,
     paired_interval,
+    paired_intervals,
     retraining_test,
     variance_of_mean,
 )
@@ -25,7 +26,13 @@ from medssl_bench.analysis.statistics.friedman import alike_groups, mean_ranks
 from medssl_bench.analysis.statistics.gaps import performance_gap, resampled_gaps
 from medssl_bench.analysis.statistics.independent import compare_groups
 from medssl_bench.analysis.statistics.multiplicity import benjamini_hochberg, holm
-from medssl_bench.analysis.statistics.paired import compare_cases, flip_signs, rank_biserial
+from medssl_bench.analysis.statistics.paired import (
+    compare_cases,
+    flip_signs,
+    median_interval,
+    rank_biserial,
+    wilcoxon,
+)
 from medssl_bench.analysis.statistics.panel import pair_by_case, panels
 from medssl_bench.analysis.statistics.profiles import (
     interquartile_mean,
@@ -361,3 +368,31 @@ def test_panels_keep_the_runs_that_most_methods_have(case_table):
 def test_unknown_words_are_refused(case_table, words, message):
     with pytest.raises(BenchError, match=message):
         panels(case_table, **words)
+
+
+def test_a_row_has_the_p_it_has_alone_whatever_the_others_are():
+    rows = np.random.default_rng(3).standard_normal((6, 9))
+    rows[1, 0], rows[4, 2] = 0.0, -rows[4, 3]  # a zero, a tie
+    alone = [stats.wilcoxon(row, zero_method="pratt").pvalue for row in rows]
+    assert np.array_equal(wilcoxon(rows), alone)
+    assert np.array_equal(wilcoxon(rows.reshape(2, 3, 9)), np.reshape(alone, (2, 3)))
+
+
+@pytest.mark.parametrize("n", [1, 5, 6, 17, 60])
+def test_the_interval_of_a_median_is_scipys(n):
+    values = np.round(np.random.default_rng(n).standard_normal(n), 1)
+    found = stats.quantile_test(values, q=float(np.median(values)), p=0.5)
+    expected = found.confidence_interval(0.95)
+    assert np.array_equal(median_interval(values), [expected.low, expected.high], equal_nan=True)
+
+
+def test_intervals_of_many_tables_are_those_of_each():
+    tables = np.random.default_rng(0).standard_normal((4, 3, 7))
+    for table, found in zip(tables, paired_intervals(tables), strict=True):
+        alone = paired_interval(table)
+        variance, freedom = variance_of_mean(table)
+        reach = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+        assert (found.mean, found.low, found.high) == pytest.approx(
+            (table.mean(), table.mean() - reach, table.mean() + reach), rel=1e-12
+        )
+        assert (alone.low, alone.high) == pytest.approx((found.low, found.high), rel=1e-12)
