@@ -208,13 +208,19 @@ def _first_layers(plan: Plan) -> list[str]:
 
 def _tunings(plan: Plan) -> list[str]:
     """Say what methods add to the common fine-tuning, and where nothing comes of it."""
+    from medssl_bench.method import Method
+
+    def may_add(method: str) -> bool:
+        kind = registry.methods.load(method)
+        return kind.tuning_words.__func__ is not Method.tuning_words.__func__  # type: ignore[attr-defined]
+
+    tuning = {job.method for job in plan.pretrainings.values() if may_add(job.method)}
     found: dict[tuple[str, str], list[str]] = {}
     for planned in plan.cells:
         cell = planned.cell
         tasks = found.setdefault((cell.method, cell.tuning), [])
         if cell.task not in tasks:
             tasks.append(cell.task)
-    tuning = {method for method, words in found if words}
     return [
         f"  {method}: {words or 'adds nothing'} in fine-tuning on {', '.join(tasks)}"
         for (method, words), tasks in found.items()
@@ -256,7 +262,7 @@ def _budgets(plan: Plan) -> list[tuple[tuple[str, str], int, float]]:
 
 def _time(expected: Hours, workers: int) -> str:
     if expected.total is None:
-        return "unknown until measured (--calibrate measures it)"
+        return f"unknown until measured ({expected.why})"
     hours = expected.total / workers
     if hours < 1 / 60:
         return "less than a minute, by recorded or measured costs"

@@ -30,6 +30,8 @@ class Hours:
 
     pretraining: float | None
     cells: float | None
+    why: str = "--calibrate measures it"
+    """What can be done where it is unknown, or why nothing can."""
 
     @property
     def total(self) -> float | None:

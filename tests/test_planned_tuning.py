@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
+from medssl_bench import calibration
 from medssl_bench.config import load_settings
-from medssl_bench.errors import CaseError
-from medssl_bench.estimate import hours
+from medssl_bench.describe import plan_text
+from medssl_bench.errors import BenchError, CaseError
+from medssl_bench.estimate import Hours, hours
 from medssl_bench.keys import protocol_digest
 from medssl_bench.methods.parts.template_files import write_templates
 from medssl_bench.plan import Plan, Request, build_plan
@@ -42,6 +44,9 @@ def test_templates_are_planned_where_the_corpus_has_a_contrast_of_the_task(
     assert added(plan_of(tmp_path)) == {"scratch": "", "brainmvp": "templates"}
     off = plan_of(tmp_path, "methods.brainmvp.tuning.use=false")
     assert added(off) == {"scratch": "", "brainmvp": ""}
+    told = plan_text(off, tmp_path, tmp_path, Hours(None, None), 1)
+    assert "brainmvp: adds nothing in fine-tuning on phantom_brain_tumor" in told
+    assert "scratch: adds" not in told
     assert off.pretrainings.keys() == plan_of(tmp_path).pretrainings.keys()
     monkeypatch.setattr(phantom, "contrasts_of", lambda seed, site: ("DWI", "ADC"))
     assert added(plan_of(tmp_path)) == {"scratch": "", "brainmvp": ""}
@@ -59,6 +64,23 @@ def test_other_contrasts_are_another_protocol(tmp_path: Path) -> None:
 
     assert digest_of() == plan.cells[0].cell.protocol
     assert digest_of("T1", "T1c", "T2", "FLAIR") != digest_of("T1c", "T1", "T2", "FLAIR")
+
+
+def test_a_file_named_almost_as_a_contrast_is_refused(tmp_path: Path) -> None:
+    write_templates(tmp_path, {"t1": torch.rand(8, 8, 8)}, (1.0, 1.0, 1.0))
+    with pytest.raises(BenchError, match=r"t1\.nii\.gz: .* written T1; rename the file to T1\.nii"):
+        plan_of(tmp_path / "r", f"methods.brainmvp.tuning.folder={tmp_path}")
+
+
+def test_calibration_says_why_cells_with_templates_are_not_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "_seconds_per_step", lambda *_: 0.1)
+    plan = plan_of(tmp_path)
+    found = calibration.measured_hours(plan, tmp_path, lambda event: None)
+    assert found.pretraining and found.cells is None
+    told = plan_text(plan, tmp_path, tmp_path, found, 1)
+    assert "brainmvp has a part in fine-tuning that only its first cell times" in told
 
 
 def test_templates_that_changed_since_the_plan_are_not_used(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from medssl_bench.errors import BenchError
 from medssl_bench.method import Place, Tuning
 from medssl_bench.methods.parts.masking import BlockMasking
 from medssl_bench.methods.parts.template_files import (
+    ENDING,
     check_templates,
     read_templates,
     template_sources,
@@ -59,6 +60,14 @@ class TemplateTuningConfig:
         """
         if self.use and self.folder:
             known = [*template_sources(Path(self.folder))]
+            spelt = {name.lower(): name for name in contrasts if name}
+            for name in known:
+                meant = spelt.get(name.lower(), name)
+                if meant not in known:
+                    raise BenchError(
+                        f"{self.folder}/{name}{ENDING}: the contrast is written {meant}; rename"
+                        f" the file to {meant}{ENDING}"
+                    )
         if not self.use or not {*contrasts} & {*known}:
             return ""
         self.masking(contrasts, crop)
