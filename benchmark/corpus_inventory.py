@@ -93,7 +93,7 @@ class CorpusStock:
 
 def corpus_folder(corpus: Corpus, data: Mapping[str, Path]) -> Path | None:
     """Folder of a corpus, as a task has one; ``ixi:T1`` has that of ``ixi``."""
-    from medssl_bench.plan import data_folder
+    from medssl_bench.planned_data import data_folder
 
     return data_folder(corpus.name.partition(":")[0], data)
 

@@ -11,7 +11,8 @@ from medssl_bench.estimate import Hours, storage_bytes
 from medssl_bench.networks.compiling import resolve_compile
 
 if TYPE_CHECKING:
-    from medssl_bench.plan import Plan, PlannedCorpus
+    from medssl_bench.plan import Plan
+    from medssl_bench.planned_data import PlannedCorpus
 
 
 LEAKS_SHOWN = 5

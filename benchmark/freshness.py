@@ -13,7 +13,7 @@ from medssl_bench.keys import (
     pretrain_job,
     protocol_digest,
 )
-from medssl_bench.plan import corpus_digest, data_digest
+from medssl_bench.planned_data import corpus_digest, data_digest
 from medssl_bench.tasks import load_tasks
 
 if TYPE_CHECKING:

@@ -97,7 +97,7 @@ def take_stock(task: Task, data: Mapping[str, Path], headers: bool = True) -> St
         headers: Read every header; without it only the files are listed.
     """
     from medssl_bench.draws import check_split
-    from medssl_bench.plan import data_folder
+    from medssl_bench.planned_data import data_folder
     from medssl_bench.validation import Finding, check_cases
 
     folder = data_folder(task.name, data)

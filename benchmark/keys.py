@@ -12,7 +12,7 @@ from medssl_bench.digest import digest
 from medssl_bench.errors import BenchError, UnsuitedError, did_you_mean
 
 if TYPE_CHECKING:
-    from medssl_bench.plan import PlannedCorpus, PlannedTask
+    from medssl_bench.planned_data import PlannedCorpus, PlannedTask
     from medssl_bench.stages.pretrain import PretrainJob
     from medssl_bench.task import Task
     from medssl_bench.training import Compute

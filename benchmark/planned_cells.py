@@ -19,7 +19,7 @@ from medssl_bench.record import Cell
 if TYPE_CHECKING:
     from medssl_bench.config import FinetuneSettings, Settings
     from medssl_bench.imports import ImportJob
-    from medssl_bench.plan import PlannedCorpus, PlannedTask
+    from medssl_bench.planned_data import PlannedCorpus, PlannedTask
     from medssl_bench.stages.pretrain import PretrainJob
     from medssl_bench.task import Task
     from medssl_bench.training import Compute

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from medssl_bench.networks.encoder import Encoder, Level
-    from medssl_bench.plan import Plan, PlannedTask
+    from medssl_bench.plan import Plan
+    from medssl_bench.planned_data import PlannedTask
 
 RANDOM = "scratch"
 """The row that gains are taken to: the random encoder that every pretraining started from."""

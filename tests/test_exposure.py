@@ -15,7 +15,7 @@ from medssl_bench.audit.exposure import audited_later, exposure, read_verdicts
 from medssl_bench.audit.verdicts import add_to_verdict
 from medssl_bench.data.digest_index import INDEX
 from medssl_bench.data.reading import FileSource
-from medssl_bench.plan import corpus_digest, data_digest
+from medssl_bench.planned_data import corpus_digest, data_digest
 from medssl_bench.progress import Event
 from medssl_bench.task import Case, Corpus, Preprocessing, Task
 

@@ -15,7 +15,7 @@ from medssl_bench.audit.verdicts import Leak, Verdict, tests_digest, volume_dige
 from medssl_bench.durable import temporary_name, write_durably
 from medssl_bench.errors import DataError
 from medssl_bench.parallel import in_processes, workers_for
-from medssl_bench.plan import data_digest
+from medssl_bench.planned_data import data_digest
 from medssl_bench.progress import Emit, Event
 
 if TYPE_CHECKING:

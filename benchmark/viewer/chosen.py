@@ -91,7 +91,7 @@ def choose(
         BenchError: No predictions were kept, no such case or channel, no data, or data other than
             those that the record was measured on.
     """
-    from medssl_bench.plan import data_folder
+    from medssl_bench.planned_data import data_folder
     from medssl_bench.stages.evaluate import read_prediction
 
     record = read_record(folder)

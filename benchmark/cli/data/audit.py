@@ -84,7 +84,7 @@ def command(
     from medssl_bench.corpus_inventory import corpus_folder
     from medssl_bench.data.digest_index import INDEX
     from medssl_bench.errors import BenchError
-    from medssl_bench.plan import corpus_digest, find_cases
+    from medssl_bench.planned_data import corpus_digest, find_cases
     from medssl_bench.progress import Progress
     from medssl_bench.split_file import parse_splits
     from medssl_bench.task import Corpus

@@ -53,7 +53,7 @@ def chosen_of(
 def cases_of(owner: Task | Corpus, folders: dict[str, Path]) -> list[Case]:
     """List the cases of a task or corpus below its folder."""
     from medssl_bench.corpus_inventory import corpus_folder
-    from medssl_bench.plan import data_folder
+    from medssl_bench.planned_data import data_folder
     from medssl_bench.task import Corpus
 
     if isinstance(owner, Corpus):

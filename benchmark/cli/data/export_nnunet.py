@@ -60,7 +60,7 @@ def command(
     """
     from medssl_bench import nnunet_dataset
     from medssl_bench.errors import BenchError
-    from medssl_bench.plan import find_cases
+    from medssl_bench.planned_data import find_cases
     from medssl_bench.progress import Progress
     from medssl_bench.split_file import parse_splits
     from medssl_bench.task import Corpus

@@ -44,7 +44,7 @@ def command(
     """
     from medssl_bench.durable import temporary_name, write_durably
     from medssl_bench.errors import BenchError
-    from medssl_bench.plan import find_cases
+    from medssl_bench.planned_data import find_cases
     from medssl_bench.split_file import parse_splits, split_document
     from medssl_bench.task import Corpus
     from medssl_bench.validation import check_writable, listing_faults, raise_errors
