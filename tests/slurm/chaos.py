@@ -24,6 +24,12 @@ from trial import PAUSED, Trial, evidence, restart
 
 SITE = "cpus: 1\ngpus: 0\nminutes: 30\nsignal_seconds: 30\nkills: 1000\nrestarts: 1000\n"
 PAUSE_SECONDS = 2.0
+STEPS = 30
+"""Of each cell."""
+KILL_SECONDS = 3.0
+"""A disturbance takes about so long; cells are paused so that they are not done before the last."""
+LOOK_SECONDS = 20.0
+"""Between looks at what is recorded, each of which starts a process: kills should not wait."""
 MEGABYTES = 1500
 """Of the results' disk: a cell that waits to be gone on with keeps 40 MB of checkpoints."""
 
@@ -35,7 +41,7 @@ class Chaos:
         draws = cells // 2
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
-        more = ["--draws", str(draws), "--set", "finetune.steps=30"]
+        more = ["--draws", str(draws), "--set", f"finetune.steps={STEPS}"]
         self.calm = Trial(folder / "undisturbed", folder / "cache", methods="scratch,simmim")
         self.wild = Trial(folder / "wild", folder / "cache", SITE, methods="scratch,simmim")
         self.calm.more = self.wild.more = more
@@ -136,6 +142,7 @@ class Chaos:
     def run(self, kills: int) -> None:
         """Submit, disturb, submit again, until all is recorded."""
         self.wild.submit()
+        looked = time.monotonic()
         while True:
             if sum(self.counts.values()) < kills:
                 (name,) = self.random.choices([*self.deeds], self.weights)
@@ -143,6 +150,9 @@ class Chaos:
                     self.counts[name] += 1
                     print(f"{sum(self.counts.values())}: {name}", flush=True)
                 time.sleep(self.random.uniform(0, PAUSE_SECONDS))
+                if time.monotonic() - looked < LOOK_SECONDS:
+                    continue
+            looked = time.monotonic()
             found = self.wild.status()
             states = Counter(unit["state"] for unit in found["units"])
             if not found["goes_on"]:
@@ -174,6 +184,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
+    jobs_at_once = 4
+    pause = KILL_SECONDS * asked.kills * jobs_at_once / (asked.cells * STEPS)
+    os.environ.setdefault("BENCH_TEST_PAUSE", f"{max(pause, 0.4):.2f}")
     with tempfile.TemporaryDirectory(prefix="bench-chaos-") as name:
         chaos = Chaos(Path(name), asked.cells, asked.seed)
         began = time.monotonic()
@@ -198,6 +211,8 @@ def main() -> int:
     did = sum(chaos.counts.values())
     print(f"{records} records of {asked.cells} cells after {did} disturbances")
     print(f"{wild:.0f} s; undisturbed, by two local workers: {calm:.0f} s")
+    if did < asked.kills:
+        faults.append(f"all was recorded after {did} of {asked.kills} disturbances")
     print("\n".join(faults) if faults else "all equal to the undisturbed run, nothing left behind")
     return bool(faults or records != asked.cells)
 
