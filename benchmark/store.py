@@ -14,11 +14,9 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +25,6 @@ from medssl_bench.durable import (
     create_once,
     damaged,
     publish_folder,
-    read_sums,
     read_verified,
     temporary_name,
 )
@@ -37,10 +34,10 @@ from medssl_bench.record import (
     Cell,
     Record,
     folder_name,
-    parse_record,
     utc_now,
 )
-from medssl_bench.tables import Stack, cell_columns, check_columns, join, read_table
+from medssl_bench.record_folders import TABLES, published_folders, read_folders, read_record
+from medssl_bench.tables import check_columns, join, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,22 +51,6 @@ READERS = 16
 
 CASE_COLUMNS = ("case", "target", "status")
 """What every row of a case table must say, beside its metrics."""
-
-TABLES: Mapping[str, Callable[[Record], bool]] = {
-    "cases": lambda record: True,
-    "history": lambda record: True,
-    "similarity": lambda record: record.similarity is not None,
-    "attention": lambda record: (
-        record.similarity is not None and record.similarity.attention_crops > 0
-    ),
-    "missing": lambda record: bool(record.missing),
-}
-"""The tables of a record, and which records hold them."""
-
-MANY_FOLDERS = 2_000
-"""Records from which reading them is worth several processes."""
-CHUNK = 500
-"""Records that a process reads at a time."""
 
 
 class Store:
@@ -177,7 +158,7 @@ class Store:
         found: list[tuple[Path, str]] = []
         for task, slugs in wanted.items():
             folder = self.root / "records" / folder_name(task)
-            there = {path.name for path in _published(folder, depth=1)}
+            there = {path.name for path in published_folders(folder, depth=1)}
             found += [(folder / slug, key) for slug, key in slugs.items() if slug in there]
         with ThreadPoolExecutor(READERS, thread_name_prefix="records") as pool:
             for _ in pool.map(_check_keys, [found[first::READERS] for first in range(READERS)]):
@@ -201,7 +182,7 @@ class Store:
 
         With ``whole`` its tables are compared with their checksums, too.
         """
-        for folder in _published(self.root / "records", depth=2):
+        for folder in published_folders(self.root / "records", depth=2):
             try:
                 record = read_record(folder)
                 for name in TABLES if whole else ():
@@ -236,7 +217,7 @@ class Store:
         A damaged record or table names itself in a warning; a record without its case rows is
         none.
         """
-        parts = read_folders(list(_published(self.root / "records", depth=2)), names)
+        parts = read_folders(list(published_folders(self.root / "records", depth=2)), names)
         for fault in (fault for part in parts for fault in part.faults):
             warnings.warn(fault, stacklevel=2)
         records = [record for part in parts for record in part.records]
@@ -333,70 +314,11 @@ class Store:
 
     def pretrainings(self) -> Iterator[dict[str, Any]]:
         """Yield the info of every pretraining; a bad one names itself in a warning."""
-        for folder in _published(self.root / "pretraining", depth=1):
+        for folder in published_folders(self.root / "pretraining", depth=1):
             try:
                 yield self.read_pretraining_info(folder.name)
             except BenchError as error:
                 warnings.warn(f"pretraining skipped: {error}", stacklevel=2)
-
-
-@dataclass
-class Part:
-    """What was read of some folders: sound records, their tables by name, and what was not."""
-
-    tables: dict[str, Stack]
-    records: list[Record] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)
-
-
-def read_folders(folders: Sequence[Path], names: Sequence[str]) -> list[Part]:
-    """Read records and these tables; of many folders by one process a core, in the same order."""
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_all_start_methods, get_context
-
-    workers = os.cpu_count() or 1
-    if len(folders) < MANY_FOLDERS or workers < 2 or "fork" not in get_all_start_methods():
-        return [read_part(folders, names)]
-    chunks = [folders[at : at + CHUNK] for at in range(0, len(folders), CHUNK)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("fork")) as pool:
-        return list(pool.map(read_part, chunks, [names] * len(chunks)))
-
-
-def read_part(folders: Sequence[Path], names: Sequence[str]) -> Part:
-    """Read the record and these tables of each folder; without its case rows it is none."""
-    part = Part({name: Stack() for name in names})
-    for folder in folders:
-        try:
-            sums = read_sums(folder)
-            record = read_record(folder, sums)
-        except BenchError as error:
-            part.faults.append(f"record skipped: {error}")
-            continue
-        columns, sound = cell_columns(record), True
-        for name in names:
-            if not TABLES[name](record):
-                continue
-            try:
-                part.tables[name].add(read_table(folder, f"{name}.parquet", sums), columns)
-            except BenchError as error:
-                part.faults.append(f"table skipped: {error}")
-                sound = sound and name != "cases"
-        if sound:
-            part.records.append(record)
-    for stack in part.tables.values():
-        stack.settle()
-    return part
-
-
-def read_record(folder: Path, sums: frozenset[bytes] | None = None) -> Record:
-    """Read the record of a published folder; raises BenchError where it is damaged.
-
-    ``sums``: see :func:`durable.read_verified`.
-    """
-    record = parse_record(read_verified(folder, "record.json", sums), folder / "record.json")
-    if record.cell.slug != folder.name:
-        raise damaged(folder, f"it is the record of {record.cell.slug}")
-    return record
 
 
 def _on_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -434,17 +356,3 @@ def _check_keys(found: Sequence[tuple[Path, str]]) -> None:
         content = read_verified(folder, "record.json")
         if version not in content or f'"key": "{key}",'.encode() not in content:
             read_record(folder)
-
-
-def _published(root: Path, depth: int) -> Iterator[Path]:
-    """Yield folders ``depth`` levels down in name order; hidden ones are temporary."""
-    if not root.is_dir():
-        return
-    names = sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."
-    )
-    for name in names:
-        if depth == 1:
-            yield root / name
-        else:
-            yield from _published(root / name, depth - 1)

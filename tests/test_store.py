@@ -157,8 +157,8 @@ def test_several_processes_read_what_one_does(
     damaged.write_bytes(damaged.read_bytes() + b" ")
     with pytest.warns(UserWarning, match="record skipped") as alone:
         records, tables = store.read_all()
-    monkeypatch.setattr("medssl_bench.store.MANY_FOLDERS", 2)
-    monkeypatch.setattr("medssl_bench.store.CHUNK", 2)
+    monkeypatch.setattr("medssl_bench.record_folders.MANY_FOLDERS", 2)
+    monkeypatch.setattr("medssl_bench.record_folders.CHUNK", 2)
     with pytest.warns(UserWarning, match="record skipped") as together:
         again, same = store.read_all()
     assert len(records) == 6 and again == records

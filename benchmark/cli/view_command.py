@@ -67,8 +67,8 @@ def command(
     median Dice. The file works from disk and asks nothing of a network.
     """
     from medssl_bench import registry
+    from medssl_bench.record_folders import read_record
     from medssl_bench.registry import load_plugins
-    from medssl_bench.store import read_record
     from medssl_bench.viewer import chosen as choice
     from medssl_bench.viewer import page
     from medssl_bench.workspace import load_workspace, parse_data

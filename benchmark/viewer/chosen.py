@@ -18,7 +18,7 @@ from medssl_bench.data.volume import Volume
 from medssl_bench.durable import read_verified
 from medssl_bench.errors import BenchError, CaseError, DataError, did_you_mean
 from medssl_bench.label_maps import FOLDER, file_name
-from medssl_bench.store import read_record
+from medssl_bench.record_folders import read_record
 from medssl_bench.tables import read_table
 
 if TYPE_CHECKING:
