@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from medssl_bench.analysis.tables import IDENTITY, ROW, shots_order
 
 ACROSS = [name for name in IDENTITY if name != "protocol"]
 """What a method keeps from task to task; the protocol names the task."""
+Across = Callable[[Mapping[str, str]], tuple[str, ...]]
+"""Values of ``ACROSS`` of an identity (see :func:`names_across`)."""
 RESAMPLES = 2_000
 COLUMNS = ["Method", "Mean rank", "95 % by resampling", "First in", "Boards", "Backbone", "Corpus"]
 HINTS = {
@@ -53,6 +55,7 @@ def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int 
 
     A method that lacks a board is not ranked: the mean of fewer ranks says something else.
     """
+    across = names_across(panel.identities for panel in found_panels)
     groups: dict[tuple[str, str], list[Panel]] = {}
     for panel in found_panels:
         if len(panel.methods) > 1:
@@ -60,11 +63,11 @@ def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int 
             groups.setdefault((one["backbone"], one["profile"]), []).append(panel)
     found = []
     for number_of_group, group in enumerate(groups.values()):
-        keys = Counter(_across(one) for panel in group for one in panel.identities)
+        keys = Counter(across(one) for panel in group for one in panel.identities)
         complete = [key for key, count in keys.items() if count == len(group)]
         ranks, samples = [], []
         for place, panel in enumerate(group):
-            order = [_across(one) for one in panel.identities]
+            order = [across(one) for one in panel.identities]
             chosen = [order.index(key) for key in complete]
             if len(chosen) < 2:
                 complete = []
@@ -92,8 +95,27 @@ def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int 
     return sorted(found, key=lambda one: (not one.complete, one.mean, one.identity["method"]))
 
 
-def _across(identity: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(identity[name] for name in ACROSS)
+def names_across(boards: Iterable[Iterable[Mapping[str, str]]]) -> Across:
+    """Return what names a method on all boards, each of which is given by its identities.
+
+    A method may add to fine-tuning on some tasks and have nothing to add on others (templates of MR
+    contrasts, on CT): that is one method, unless a board has it both ways.
+    """
+    apart = [name for name in ACROSS if name != "tuning"]
+
+    def base(identity: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(identity[name] for name in apart)
+
+    both: set[tuple[str, ...]] = set()
+    for board in boards:
+        ways = {(base(one), one["tuning"]) for one in board}
+        both |= {key for key, count in Counter(key for key, _ in ways).items() if count > 1}
+
+    def across(identity: Mapping[str, str]) -> tuple[str, ...]:
+        kept = {"tuning": ""} if base(identity) not in both else {}
+        return tuple({**identity, **kept}[name] for name in ACROSS)
+
+    return across
 
 
 def overall_table(found: Sequence[Place], marks: Mapping[str, Mark]) -> Table | None:
@@ -133,9 +155,14 @@ def matrix_table(
         marks: Of each method.
     """
     cells: dict[tuple[str, ...], dict[tuple[str, str], list[Standing]]] = {}
+    by_board: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for key in standings:
+        words = dict(zip(ROW, key, strict=True))
+        by_board.setdefault((words["task"], words["shots"]), []).append(words)
+    across = names_across(by_board.values())
     for key, standing in standings.items():
         words = dict(zip(ROW, key, strict=True))
-        mine = cells.setdefault(_across(words), {})
+        mine = cells.setdefault(across(words), {})
         mine.setdefault((words["task"], words["shots"]), []).append(standing)
     boards = sorted(
         {board for mine in cells.values() for board in mine},
@@ -143,7 +170,7 @@ def matrix_table(
     )
     if len(boards) < 2:
         return None
-    placed = [_across(one.identity) for one in order]
+    placed = [across(one.identity) for one in order]
     rows = sorted(cells, key=lambda one: (placed.index(one) if one in placed else len(placed), one))
     identities = [dict(zip(ACROSS, row, strict=True)) for row in rows]
     labels = row_labels([{**dict.fromkeys(IDENTITY, ""), **one} for one in identities])

@@ -1,0 +1,63 @@
+"""One ranking over all tasks: what counts as one method, and places against ranks by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medssl_bench.analysis.leaderboard.overall import ACROSS, matrix_table, places
+from medssl_bench.analysis.leaderboard.standings import Key, Standing
+from medssl_bench.analysis.statistics.panel import Panel
+from medssl_bench.analysis.tables import IDENTITY, ROW
+
+MEANS = {"scratch": 0.5, "simmim": 0.6, "brainmvp": 0.7}
+
+
+def identity(method: str, task: str, tuning: str = "") -> dict[str, str]:
+    known = {"method": method, "backbone": "uniformer_tiny", "profile": "demo", "tuning": tuning}
+    return {**dict.fromkeys(IDENTITY, ""), **known, "protocol": f"of {task}"}
+
+
+def panel(task: str, *variants: tuple[str, str]) -> Panel:
+    identities = tuple(identity(method, task, tuning) for method, tuning in variants)
+    spread = np.random.default_rng(0).normal(0, 0.01, (3, 1, 6))
+    values = np.stack([MEANS[method] + spread for method, _ in variants])
+    return Panel(
+        task, "5", "dice", "", tuple(method for method, _ in variants), identities,
+        ("0", "1", "2"), tuple("abcdef"), values,
+    )  # fmt: skip
+
+
+def rows(panels: list[Panel]) -> dict[tuple[str, str], tuple[float, int]]:
+    found = places(panels, resamples=50)
+    return {(p.identity["method"], p.identity["tuning"]): (p.mean, p.boards) for p in found}
+
+
+def test_a_method_that_adds_something_on_some_tasks_only_is_one_method():
+    brain = panel("brain", ("scratch", ""), ("simmim", ""), ("brainmvp", "templates"))
+    ct = panel("ct", ("scratch", ""), ("simmim", ""), ("brainmvp", ""))
+    assert rows([brain, ct]) == {
+        ("brainmvp", ""): (1.0, 2), ("simmim", ""): (2.0, 2), ("scratch", ""): (3.0, 2)
+    }  # fmt: skip
+
+
+def test_two_ways_on_one_board_stay_two_methods():
+    brain = panel("brain", ("scratch", ""), ("brainmvp", "templates"), ("brainmvp", ""))
+    ct = panel("ct", ("scratch", ""), ("brainmvp", ""))
+    found = rows([brain, ct])
+    assert found["brainmvp", ""] == (1.0, 2)  # ranked among those that have every board
+    assert np.isnan(found["brainmvp", "templates"][0]) and found["brainmvp", "templates"][1] == 1
+
+
+def test_means_side_by_side_are_in_one_row():
+    brain = panel("brain", ("scratch", ""), ("brainmvp", "templates"))
+    ct = panel("ct", ("scratch", ""), ("brainmvp", ""))
+    standings: dict[Key, Standing] = {}
+    for one in (brain, ct):
+        for words, mean in zip(one.identities, one.means, strict=True):
+            known = {**words, "task": one.task, "shots": one.shots}
+            standings[tuple(known[name] for name in ROW)] = Standing(float(mean))
+    order = places([brain, ct], resamples=50)
+    table = matrix_table(standings, order, {"scratch": None, "brainmvp": None})  # type: ignore[dict-item]
+    assert table is not None and "tuning" in ACROSS
+    assert [(row.label, len(row.cells)) for row in table.rows] == [("brainmvp", 2), ("scratch", 2)]
+    assert all(value.text for row in table.rows for value in row.cells)
