@@ -116,7 +116,7 @@ def plot_pretraining(
     """
     if histories.empty:
         return []
-    columns = [name for name in IDENTITY if name not in ("protocol", "profile")]
+    columns = [name for name in IDENTITY if name not in ("protocol", "profile", "tuning")]
     known = identities[columns].drop_duplicates()
     table = histories[["pretraining", "step", "loss"]].merge(known, on="pretraining")
     plots = []

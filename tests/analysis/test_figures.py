@@ -29,7 +29,7 @@ from medssl_bench.analysis.leaderboard.marks import (
     row_labels,
     short,
 )
-from medssl_bench.analysis.leaderboard.plots import _by_identity, plot_shots
+from medssl_bench.analysis.leaderboard.plots import _by_identity, plot_pretraining, plot_shots
 from medssl_bench.analysis.leaderboard.views import prose
 from medssl_bench.analysis.studies.drawing import key, points, sheet, style, without
 from medssl_bench.analysis.tables import IDENTITY, leaderboard
@@ -212,3 +212,11 @@ def test_variants_of_a_method_are_lines_of_their_own(case_table: pd.DataFrame) -
     marks = method_marks(board["method"], [], "scratch")
     words = texts(plot_shots(board, marks)[0].svg)
     assert {"simmim (corpus noise)", "simmim (corpus phantom_ct)", "smit", "scratch"} <= set(words)
+
+
+def test_a_pretraining_is_drawn_once_however_its_encoder_is_tuned():
+    history = pd.DataFrame({"pretraining": "abc", "step": [1, 2, 3], "loss": [3.0, 2.0, 1.0]})
+    row = {**dict.fromkeys(IDENTITY, ""), "method": "brainmvp", "pretraining": "abc"}
+    rows = pd.DataFrame([row, {**row, "tuning": "templates"}])
+    (plot,) = plot_pretraining(history, rows, method_marks(["brainmvp"], ["brainmvp"], "scratch"))
+    assert plot.svg.count("3 to 1") == 1
