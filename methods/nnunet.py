@@ -107,7 +107,7 @@ class NNUNet(OwnTraining):
                 threads=job.threads,
                 checkpoint=str(job.work / "nnunet-checkpoint.pth"),
             )
-            told = _train(order, folder, job.title, emit, check)
+            told = _train(order, folder, job.title, len(job.tests), emit, check)
             return _result(cls, job, told, folder, names)
         except BaseException:
             # The checkpoint stays; the rest is quickly made again and large.
@@ -163,9 +163,11 @@ def write_dataset(
 
 
 def _train(
-    order: ChildOrder, folder: Path, title: str, emit: Emit, check: Callable[[], None]
+    order: ChildOrder, folder: Path, title: str, tests: int, emit: Emit, check: Callable[[], None]
 ) -> dict[str, Any]:
     """Run the child and follow it; returns what it wrote to ``outcome.json``.
+
+    ``tests``: how many cases it is to predict.
 
     Raises:
         CaseError: It failed; with the last line that it said.
@@ -187,6 +189,8 @@ def _train(
                 done, _, loss = rest.partition(" ")
                 note = f"epoch {done} of {order.epochs}, loss {loss}"
                 emit(Event(title, int(done) * order.iterations, steps, note))
+            elif word == "predicted":
+                emit(Event(title, int(rest), tests, "nnU-Net: predicting"))
             elif word == "stage":
                 emit(Event(title, note=f"nnU-Net: {rest}"))
             check()

@@ -1,8 +1,9 @@
 """The process in which nnunetv2 plans, trains and predicts: ``python -m ... FOLDER``.
 
 It reads ``order.json`` and ``raw/`` there, says on its output how far it is (``stage WORDS``,
-``epoch DONE LOSS``), and leaves ``predictions/`` and ``outcome.json``. What nnU-Net itself says
-goes to ``nnunet.log``. Its folders are environment variables, hence a process of its own.
+``epoch DONE LOSS``, ``predicted CASES``), and leaves ``predictions/`` and ``outcome.json``. What
+nnU-Net itself says goes to ``nnunet.log``. Its folders are environment variables, hence a process
+of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -37,7 +40,7 @@ def main(folder: Path) -> None:
     resumed = _resumptions(order)
     trainer = _train(order, say)
     say("stage predicting")
-    _predict(trainer, order, folder)
+    _predict(trainer, order, folder, say)
     say("stage done")
     spent = _training_seconds(trainer)
     outcome = {
@@ -137,7 +140,7 @@ def _resumptions(order: ChildOrder) -> int:
     return count
 
 
-def _predict(trainer: Any, order: ChildOrder, folder: Path) -> None:
+def _predict(trainer: Any, order: ChildOrder, folder: Path, say: Any) -> None:
     """Predict the test cases as ``nnUNetv2_predict`` does: half overlap, Gaussian, mirroring."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
@@ -156,13 +159,40 @@ def _predict(trainer: Any, order: ChildOrder, folder: Path) -> None:
     out = folder / "predictions"
     out.mkdir(exist_ok=True)
     images = str(folder / "raw" / DATASET / "imagesTs")
-    if order.device == "cpu":
-        predictor.predict_from_files_sequential(images, str(out))
-        return
-    half = max(1, order.threads // 2)
-    predictor.predict_from_files(
-        images, str(out), num_processes_preprocessing=half, num_processes_segmentation_export=half
-    )
+    for old in out.glob("*.nii.gz"):
+        old.unlink()  # of a session that was cut off
+    with _counted(out, say):
+        if order.device == "cpu":
+            predictor.predict_from_files_sequential(images, str(out))
+            return
+        half = max(1, order.threads // 2)
+        predictor.predict_from_files(
+            images, str(out),
+            num_processes_preprocessing=half, num_processes_segmentation_export=half,
+        )  # fmt: skip
+
+
+@contextmanager
+def _counted(out: Path, say: Any) -> Iterator[None]:
+    """Say meanwhile how many predictions there are; nnU-Net does so in its log alone."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        told = 0
+        while not ended.wait(1.0):
+            found = len(list(out.glob("*.nii.gz")))
+            if found != told:
+                told = found
+                say(f"predicted {found}")
+
+    watcher = threading.Thread(target=follow, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+    say(f"predicted {len(list(out.glob('*.nii.gz')))}")
 
 
 def _network(trainer: Any) -> Any:

@@ -214,8 +214,10 @@ def test_it_trains_goes_on_predicts_and_is_recorded(tmp_path, monkeypatch):
     assert not list(Store(root, read_only=True).records())
     (folder,) = (root / "work").glob("cell-*/generation-000001")
     assert [path.name for path in folder.iterdir()] == ["nnunet-checkpoint.pth"]
-    seen: list[str] = []
-    assert execute(plan, root, cache, emit=lambda event: seen.append(event.note)).failures == []
+    events: list[Event] = []
+    assert execute(plan, root, cache, emit=events.append).failures == []
+    assert ("nnU-Net: predicting", 2, 2) in {(one.note, one.done, one.total) for one in events}
+    seen = [event.note for event in events]
     assert not any(note.startswith("epoch 1 of 2") for note in seen)
     assert any(note.startswith("epoch 2 of 2") for note in seen)
     (record,) = Store(root, read_only=True).records()
