@@ -116,9 +116,14 @@ class Chaos:
         jobs = sorted(shown.stdout.split())
         if not jobs:
             return False
-        return not subprocess.run(
-            [*words, self.random.choice(jobs)], capture_output=True
-        ).returncode
+        # Of a job that ended meanwhile scancel asks again for minutes.
+        try:
+            done = subprocess.run(
+                [*words, self.random.choice(jobs)], capture_output=True, timeout=5
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return not done.returncode
 
     def daemon(self, name: str) -> bool:
         restart(name)
