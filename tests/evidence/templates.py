@@ -1,9 +1,16 @@
 """Do templates come to look like their contrast? python tests/evidence/templates.py RESULTS [OUT]
 
-For every recorded pretraining of BrainMVP on ``phantom_brain``: the correlation over voxels of each
+For every recorded pretraining of BrainMVP on brain phantoms: the correlation over voxels of each
 picture kept over training with the same slice of the corpus's mean, every volume laid middle on
-middle, where any volume reaches; and of the whole template at the end. With OUT, the mean slices
-beside the last pictures as PNG.
+middle, where any volume reaches; and of the whole template at the end. With OUT, the pictures in
+order of their steps with the mean slice last, a row for each contrast, as OUT/KEY.png. A
+pretraining in which each voxel is met often enough, in 25 minutes of one core:
+
+    bench pretrain --methods brainmvp --corpus coarse_brain --backbone uniformer_tiny \\
+      --plugin tests/evidence/coarse_brain.py --profile demo --results RESULTS \\
+      --set pretrain.steps=5000 \\
+      --set pretrain.batch=4 --set pretrain.crop=[24,24,24] \\
+      --set methods.brainmvp.template=[30,36,32]
 """
 
 from __future__ import annotations
@@ -13,6 +20,7 @@ import re
 import sys
 from pathlib import Path
 
+import coarse_brain  # of this folder; it registers its corpus
 import numpy as np
 import torch
 from PIL import Image
@@ -23,12 +31,16 @@ from medssl_bench.preparation import open_prepared
 from medssl_bench.registry import corpora
 from medssl_bench.store import Store
 
+CORPORA = ("phantom_brain", coarse_brain.corpus.name)
+ENLARGED = 4
+"""Pixels of the pictures of a coarse grid, each way."""
+
 
 def corpus_means(
-    cases: list[str], cache: Path, shape: tuple[int, int, int]
+    name: str, cases: list[str], cache: Path, shape: tuple[int, int, int]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the mean of each contrast on a template's grid, and where any volume reaches."""
-    corpus = corpora.load("phantom_brain")
+    corpus = corpora.load(name)
     wanted = [case for case in corpus.cases(None) if case.id in set(cases)]
     sums: dict[str, np.ndarray] = {}
     counts: dict[str, int] = {}
@@ -53,34 +65,34 @@ def main(results: Path, out: Path | None) -> None:
     """Print the table of every pretraining."""
     store = Store(results, read_only=True)
     for info in store.pretrainings():
-        if info["method"] != "brainmvp" or info["corpus"] != "phantom_brain":
+        if info["method"] != "brainmvp" or info["corpus"] not in CORPORA:
             continue
         extras, folder = store.read_extras(info["key"]), store.pretraining_folder(info["key"])
         shape = tuple(next(iter(extras.values())).shape)
-        means, reach = corpus_means(info["corpus_cases"], results / "cache", shape)
+        means, reach = corpus_means(info["corpus"], info["corpus_cases"], results / "cache", shape)
         middle = shape[2] // 2
         steps, cases = info["cost"]["steps"], info["corpus_cases"]
         print(f"{info['key'][:12]}: {steps} steps on {len(cases)} cases")
+        rows = []
         for name, mean in sorted(means.items()):
-            row = {}
+            row, line = {}, {}
             for path in folder.glob(f"pictures/{name}_*.png"):
                 step = int(re.findall(r"_(\d+)\.png", path.name)[0])
                 shown = np.asarray(Image.open(io.BytesIO(path.read_bytes())))
+                line[step] = shown
                 picture = shown[::-1, ::-1].T  # back to R and A
                 row[step] = correlation(picture, mean[:, :, middle], reach[:, :, middle])
             whole = correlation(extras[name].float().numpy(), mean, reach)
             told = "  ".join(f"{step}: {row[step]:+.2f}" for step in sorted(row))
             print(f"  {name:5} {told}  whole: {whole:+.2f}")
-            if out is not None:
-                out.mkdir(parents=True, exist_ok=True)
-                both = np.hstack([255 * mean[:, :, middle].T[::-1, ::-1], shown_last(folder, name)])
-                Image.fromarray(both.astype(np.uint8)).save(out / f"{name}.png")
-
-
-def shown_last(folder: Path, name: str) -> np.ndarray:
-    """Return the picture of the last step."""
-    steps = [int(re.findall(r"_(\d+)\.png", p.name)[0]) for p in folder.glob(f"pictures/{name}_*")]
-    return np.asarray(Image.open(folder / "pictures" / f"{name}_{max(steps)}.png"))
+            last = 255 * mean[:, :, middle].T[::-1, ::-1]
+            rows.append(np.hstack([*(line[step] for step in sorted(line)), last]))
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            sheet = np.vstack(rows).astype(np.uint8)
+            if min(shape) < 64:
+                sheet = sheet.repeat(ENLARGED, axis=0).repeat(ENLARGED, axis=1)
+            Image.fromarray(sheet).save(out / f"{info['key'][:12]}.png")
 
 
 if __name__ == "__main__":
