@@ -41,6 +41,14 @@ class QueuedJob:
         return self.state in ("PENDING", "REQUEUED", "SUSPENDED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 
     @property
+    def why(self) -> str:
+        """Why it waits, and what lets it go on where nothing does by itself."""
+        # JobHeldUser, JobHeldAdmin, launch failed requeued held
+        if self.waits and "held" in self.reason.lower():
+            return f"held ({self.reason}); `scontrol release {self.id}` lets it start"
+        return self.reason
+
+    @property
     def never_starts(self) -> bool:
         """Whether SLURM says that what it waits for has failed."""
         return self.reason in ("DependencyNeverSatisfied", "(DependencyNeverSatisfied)")

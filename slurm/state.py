@@ -92,7 +92,7 @@ def unit_states(
         elif (job := live.get(name)) is not None:
             state: State = "queued" if job.waits else "running"
             found[name] = UnitState(
-                unit, state, *place, job=job.id, detail=job.reason, elapsed=job.elapsed,
+                unit, state, *place, job=job.id, detail=job.why, elapsed=job.elapsed,
                 node=job.node,
             )  # fmt: skip
         else:

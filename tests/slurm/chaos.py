@@ -41,6 +41,7 @@ class Chaos:
         draws = cells // 2
         self.random = random.Random(seed)
         self.counts: Counter[str] = Counter()
+        self.helped: Counter[str] = Counter()
         more = ["--draws", str(draws), "--set", f"finetune.steps={STEPS}"]
         self.calm = Trial(folder / "undisturbed", folder / "cache", methods="scratch,simmim")
         self.wild = Trial(folder / "wild", folder / "cache", SITE, methods="scratch,simmim")
@@ -144,6 +145,23 @@ class Chaos:
         filler.unlink()
         return True
 
+    def operate(self) -> None:
+        """Do what an operator would: SLURM drains a node, or holds a job, of which it lost sight.
+
+        slurmctld, killed while it launches a job, launches it again, and slurmd refuses the
+        duplicate; neither is ever used again then, unless somebody says so.
+        """
+        for line in _lines("sinfo", "--Node", "--noheader", "--format=%N %T"):
+            node, _, state = line.partition(" ")
+            if state.startswith("drain"):
+                _lines("scontrol", "update", f"nodename={node}", "state=resume")
+                self.helped["drained nodes resumed"] += 1
+        for line in _lines("squeue", "--noheader", "--array", "--states=PENDING", "--format=%i %r"):
+            job, _, reason = line.partition(" ")
+            if "held" in reason:
+                _lines("scontrol", "release", job)
+                self.helped["held jobs released"] += 1
+
     def run(self, kills: int) -> None:
         """Submit, disturb, submit again, until all is recorded."""
         self.wild.submit()
@@ -158,6 +176,7 @@ class Chaos:
                 if time.monotonic() - looked < LOOK_SECONDS:
                     continue
             looked = time.monotonic()
+            self.operate()
             found = self.wild.status()
             states = Counter(unit["state"] for unit in found["units"])
             if not found["goes_on"]:
@@ -180,6 +199,15 @@ class Chaos:
         hidden = (path for path in self.wild.results.rglob(".*") if "slurm" not in path.parts)
         found += [f"{path} was left" for path in hidden]
         return found
+
+
+def _lines(*words: str) -> list[str]:
+    """Run a command of SLURM; none where its controller does not answer."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=5)
+    except subprocess.TimeoutExpired:
+        return []
+    return sorted({*done.stdout.splitlines()})
 
 
 def main() -> int:
@@ -213,6 +241,8 @@ def main() -> int:
                 subprocess.run(["umount", "--lazy", str(chaos.wild.results)], check=False)
     for deed, count in chaos.counts.items():
         print(f"{count:>5} x {deed}")
+    for help_, count in chaos.helped.items():
+        print(f"{count:>5} x {help_} by the operator")
     did = sum(chaos.counts.values())
     print(f"{records} records of {asked.cells} cells after {did} disturbances")
     print(f"{wild:.0f} s; undisturbed, by two local workers: {calm:.0f} s")

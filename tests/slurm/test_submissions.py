@@ -119,6 +119,13 @@ def test_jobs_are_found_by_their_names(submitted) -> None:
     assert job == QueuedJob("812_1", "RUNNING", "", "1:02", "node7", one.id, 2, 1)
     assert read_job("9|RUNNING|None|0:01|node7|somebody_else") is None
     assert read_job("9|RUNNING|None|0:01|node7|a|b") is None
+    for reason in ("JobHeldUser", "launch failed requeued held"):
+        held = read_job(f"812_1|PENDING|{reason}|0:00||{name}")
+        assert held is not None and held.why.startswith(
+            f"held ({reason}); `scontrol release 812_1`"
+        )
+    waiting = read_job(f"812_1|PENDING|Priority|0:00||{name}")
+    assert waiting is not None and waiting.why == "Priority"
     (unit,) = one.arrays[2].jobs[1]
     assert live_units([one], [job]) == {unit.name: job}
     never = read_job(f"812_1|PENDING|DependencyNeverSatisfied|0:00||{name}")
