@@ -98,13 +98,18 @@ def main(words: list[str]) -> None:
     pairs = len(names) * (len(names) - 1)
     for name, change in CHANGES.items():
 
-        def is_one(match: Match, change: Callable[[Volume], Volume] = change) -> bool:
+        @lru_cache(maxsize=1)
+        def changed(number: int, change: Callable[[Volume], Volume] = change) -> Volume:
+            return change(read(number))
+
+        def is_one(match: Match, changed: Callable[[int], Volume] = changed) -> bool:
             if match.certain:
                 return True
-            found = correlation(read(match.test), change(read(match.other)), match)
+            found = correlation(read(match.test), changed(match.other), match)
             return found is not None and found >= CORRELATED
 
-        matches = [match for match in index.matches(parts[name]) if is_one(match)]
+        candidates = sorted(index.matches(parts[name]), key=lambda match: match.other)
+        matches = [match for match in candidates if is_one(match)]
         found = {match.test for match in matches if match.test == match.other}
         others = [match for match in matches if match.test != match.other]
         confused = f"{len(others)} of {pairs} pairs of others taken for one scan"
