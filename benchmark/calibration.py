@@ -36,7 +36,8 @@ def measured_hours(plan: Plan, cache: Path, emit: Emit) -> Hours:
     kinds: dict[tuple[str, str], list[PlannedCell]] = {}
     for planned in plan.missing_cells:
         if planned.own_training or planned.cell.tuning:
-            why = f"{planned.cell.method} has a part in fine-tuning that only its first cell times"
+            own = "a training of its own" if planned.own_training else "a part in fine-tuning"
+            why = f"{planned.cell.method} has {own} that only its first cell times"
             return Hours(pretraining / 3600, None, why)
         kinds.setdefault((planned.cell.task, planned.cell.backbone), []).append(planned)
     for (task, _), mine in kinds.items():

@@ -99,7 +99,7 @@ def names_across(boards: Iterable[Iterable[Mapping[str, str]]]) -> Across:
     """Return what names a method on all boards, each of which is given by its identities.
 
     A method may add to fine-tuning on some tasks and have nothing to add on others (templates of MR
-    contrasts, on CT): that is one method, unless a board has it both ways.
+    contrasts, on CT): that is one method, unless a board has it both ways, or what it adds differs.
     """
     apart = [name for name in ACROSS if name != "tuning"]
 
@@ -107,9 +107,12 @@ def names_across(boards: Iterable[Iterable[Mapping[str, str]]]) -> Across:
         return tuple(identity[name] for name in apart)
 
     both: set[tuple[str, ...]] = set()
+    added: set[tuple[tuple[str, ...], str]] = set()
     for board in boards:
         ways = {(base(one), one["tuning"]) for one in board}
         both |= {key for key, count in Counter(key for key, _ in ways).items() if count > 1}
+        added |= {(key, tuning) for key, tuning in ways if tuning}
+    both |= {key for key, count in Counter(key for key, _ in added).items() if count > 1}
 
     def across(identity: Mapping[str, str]) -> tuple[str, ...]:
         kept = {"tuning": ""} if base(identity) not in both else {}

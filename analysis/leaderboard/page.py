@@ -74,11 +74,11 @@ def build_report(results: Path, out: Path, generated: datetime | None = None) ->
 
     Raises BenchError where there is nothing to report or a table contradicts itself.
     """
-    with forks.without_collector():
-        found, left_out = read_results(results)
-        return write_report(found, out, generated, left_out)
+    found, left_out = read_results(results)
+    return write_report(found, out, generated, left_out)
 
 
+@forks.without_collector()
 def write_report(
     results: Results,
     out: Path,

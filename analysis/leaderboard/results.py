@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from medssl_bench.analysis.classification import is_classified
+from medssl_bench.analysis.leaderboard.forks import without_collector
 from medssl_bench.audit.exposure import audited_later, read_verdicts
 from medssl_bench.audit.verdicts import Verdict
 from medssl_bench.errors import BenchError
@@ -117,6 +118,7 @@ def read_slices(records: Iterable[Record], folders: Mapping[str, Path]) -> list[
     return found
 
 
+@without_collector()
 def read_results(root: Path) -> tuple[Results, list[str]]:
     """Read a results folder; also returns what had to be left out, one line each.
 

@@ -48,6 +48,14 @@ def test_two_ways_on_one_board_stay_two_methods():
     assert np.isnan(found["brainmvp", "templates"][0]) and found["brainmvp", "templates"][1] == 1
 
 
+def test_what_adds_one_thing_here_and_another_there_stays_two_methods():
+    brain = panel("brain", ("scratch", ""), ("simmim", ""), ("brainmvp", "templates"))
+    head = panel("head", ("scratch", ""), ("simmim", ""), ("brainmvp", "templates replaced=1"))
+    found = rows([brain, head])
+    assert found["simmim", ""] == (1.0, 2)
+    assert {found["brainmvp", name][1] for name in ("templates", "templates replaced=1")} == {1}
+
+
 def test_means_side_by_side_are_in_one_row():
     brain = panel("brain", ("scratch", ""), ("brainmvp", "templates"))
     ct = panel("ct", ("scratch", ""), ("brainmvp", ""))
