@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import time
 import traceback
 import warnings
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from medssl_bench.claims import ClaimLost
 from medssl_bench.errors import BenchError, CaseError
-from medssl_bench.interrupt import Interrupted
+from medssl_bench.interrupt import Interrupted, PeerLost
 from medssl_bench.progress import Emit, Relay
 from medssl_bench.registry import load_plugins
 from medssl_bench.training import Compute
@@ -32,6 +33,10 @@ PATIENCE = timedelta(days=7)
 """How long processes wait for the first one, which prepares data and may wait for a claim."""
 GRACE_SECONDS = 20.0
 """What the first process is left to write down a fault that all of them met."""
+_PEER_GONE = re.compile(
+    r"gloo/transport|connection (closed|reset|refused)|NCCL.*(remote|system|timeout)", re.IGNORECASE
+)
+"""What gloo and NCCL say where another process has ended."""
 _TOLD = (BenchError, CaseError, ClaimLost, Interrupted)
 """Faults whose message says all; any other travels as a traceback."""
 
@@ -164,15 +169,19 @@ class Ensemble:
 
     def call(self, emit: Emit, target: Callable[..., None], words: tuple[Any, ...]) -> None:
         """Call ``target(fabric, emit, *words)`` in every process; from the first one."""
-        self._fabric.broadcast(pickle.dumps((target, words)))
-        target(self._fabric, emit, *words)
+        with _peers():
+            self._fabric.broadcast(pickle.dumps((target, words)))
+            target(self._fabric, emit, *words)
 
     def follow(self) -> None:
         """Do what the first process calls for, until it has no more."""
-        while (task := self._fabric.broadcast(None)) is not None:
+        while (task := self._next_task()) is not None:
             target, words = pickle.loads(task)
             try:
-                target(self._fabric, _silent, *words)
+                with _peers():
+                    target(self._fabric, _silent, *words)
+            except PeerLost:
+                raise
             except (ClaimLost, Interrupted):  # all of them know
                 continue
             except Exception:
@@ -181,6 +190,23 @@ class Ensemble:
                 traceback.print_exc()
                 time.sleep(GRACE_SECONDS)
                 raise
+
+    def _next_task(self) -> bytes | None:
+        with _peers():
+            task: bytes | None = self._fabric.broadcast(None)
+            return task
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """Turn what the backend says of a process that has ended into :class:`PeerLost`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _PEER_GONE.search(str(error)) is None:
+            raise
+        line = str(error).splitlines()[0]
+        raise PeerLost(f"another process of this job has ended: {line}") from error
 
 
 _ensemble: Ensemble | None = None

@@ -18,6 +18,10 @@ class Interrupted(Exception):
     """Work stopped as it was told to; what was saved goes on from here another time."""
 
 
+class PeerLost(Interrupted):
+    """Another process that trains along has ended: killed, or of a fault that it tells itself."""
+
+
 _word: str | None = None
 
 

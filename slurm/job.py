@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 LEFT_SECONDS = 20.0
 """A job requeues itself without another checkpoint when so little of its notice is left."""
-REQUEUED, ENDED = 75, 1
-"""Exit codes of a job that put itself back into the queue (EX_TEMPFAIL), and of one that did not:
-it is ended for good, or the controller did not answer."""
+REQUEUED, ENDED, KILLED = 75, 1, 128 + signal.SIGKILL
+"""Exit codes of a job that put itself back into the queue (EX_TEMPFAIL), of one that did not: it is
+ended for good, or the controller did not answer; and of one whose process was killed."""
 TRIES, TRY_SECONDS = 20, 3.0
 """How often, and after which pause, a controller that does not answer is asked again."""
 
@@ -58,7 +58,7 @@ class Job:
         submission = read_submission(self.submission)
         stage = submission.arrays[self.array].stage
         asked = submission.site.resources(stage)
-        from medssl_bench.interrupt import Interrupted
+        from medssl_bench.interrupt import Interrupted, PeerLost
 
         try:
             if _restarts() > asked.restarts:
@@ -68,6 +68,9 @@ class Job:
                 _track(submission, self.array, self.task)
             create_once(self.submission / str(self.array) / done_name(self.task), b"")
             return line
+        except PeerLost as lost:  # whoever ended of a fault has written it down
+            print(lost, flush=True)
+            os._exit(KILLED)
         except Interrupted as stopped:
             print(f"{stopped}; to be requeued", flush=True)
             _stop()

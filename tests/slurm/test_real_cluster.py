@@ -10,8 +10,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,9 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(CLUSTER is None, reason="no test cluster: `make cluster` starts one"),
 ]
+
+
+MLFLOW_ALONE = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
 
 
 @pytest.fixture(scope="session")
@@ -210,7 +216,24 @@ def test_a_daemon_that_dies_and_comes_back_changes_nothing(trial, undisturbed, d
     one = trial()
     one.submit()
     one.in_training()
-    restart(daemon)
+    with FileLock(f"{CLUSTER}/{daemon}.lock"):
+        restart(daemon)
+    one.finish()
+    equal(one, undisturbed)
+
+
+def test_a_folder_that_the_nodes_do_not_see_is_named(trial, undisturbed) -> None:
+    one = trial()
+    with FileLock(f"{CLUSTER}/slurmd.lock"):
+        restart("slurmd", hidden=one.folder)
+        try:
+            one.submit()
+            (unit,) = [u for u in one.wait()["units"] if u["stage"] == "finetune"]
+        finally:
+            restart("slurmd")
+    assert unit["state"] == "lost"
+    assert unit["detail"].endswith("can the nodes see and write it?")
+    one.bench("retry", "--failed", "--results", "results")
     one.finish()
     equal(one, undisturbed)
 
@@ -239,6 +262,85 @@ def test_two_processes_of_a_job_train_what_one_does(trial, undisturbed) -> None:
     assert info["key"] in undisturbed  # devices are in no key
     alone = path.parents[3] / "x"
     assert info["resumed"] >= 1 and not alone.exists()
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_processes_that_is_killed_puts_the_job_back(trial, undisturbed, rank) -> None:
+    one = trial(
+        methods="simmim",
+        site="cpus: 1\ngpus: 0\nminutes: 20\nsignal_seconds: 30\npretrain: {tasks_per_node: 2}\n",
+    )
+    one.submit()
+    one.in_training("pretraining")
+    os.kill(process_of(one.results, rank), signal.SIGKILL)
+    one.finish()
+    (path,) = one.results.glob("pretraining/*/pretraining.json")
+    info = json.loads(path.read_bytes())
+    assert info["key"] in undisturbed
+    assert info["resumed"] >= 1
+    assert "killed by signal 9" in "".join(
+        kills.read_text() for kills in one.results.glob("slurm/*/*/*.kills")
+    )
+
+
+def process_of(results: Path, rank: int) -> int:
+    """Process id of this rank of the job that works in this folder."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (path / "cmdline").read_bytes().split(b"\0")
+            variables = (path / "environ").read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if f"SLURM_PROCID={rank}".encode() in variables and any(
+            str(results).encode() in w for w in words
+        ):
+            return int(path.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+def test_nodes_write_to_one_mlflow_server(trial, undisturbed, tmp_path, monkeypatch) -> None:
+    from mlflow import MlflowClient
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    uri = f"http://127.0.0.1:{port}"
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1",
+             "--backend-store-uri", f"sqlite:///{tmp_path}/server.db",
+             "--artifacts-destination", str(tmp_path / "artifacts")],
+            stdout=log, stderr=log, start_new_session=True, env=os.environ | MLFLOW_ALONE,
+        )  # fmt: skip
+    try:
+        answers(f"{uri}/health")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        one = trial(methods="scratch,simmim")
+        one.more = ["--set", "tracking=true"]
+        one.submit()
+        one.finish()
+        equal(one, undisturbed)
+        assert not (one.results / "mlflow.db").exists()
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name("medssl-bench")
+        runs = client.search_runs([experiment.experiment_id])
+        assert {run.data.tags["bench.key"] for run in runs} == set(undisturbed)
+        assert len(runs) == len(undisturbed)
+        assert "0 records copied" in one.bench("sync", "--results", "results").stdout
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+
+
+def answers(address: str) -> None:
+    """Wait until a server answers."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            assert time.monotonic() < end, address
+            time.sleep(0.5)
 
 
 def test_cells_share_a_job(trial, undisturbed) -> None:

@@ -157,14 +157,21 @@ def resumed(results: Path) -> int:
     return int(json.loads(path.read_bytes())["resumed"])
 
 
-def restart(daemon: str) -> None:
-    """Kill slurmd or slurmctld outright, and start it again a little later."""
+def restart(daemon: str, hidden: Path | None = None) -> None:
+    """Kill slurmd or slurmctld outright, and start it again a little later.
+
+    ``hidden`` is a folder that it and its jobs then find empty.
+    """
     assert CLUSTER is not None
+    words = [daemon, "-D"]
+    if hidden is not None:
+        script = 'mount -t tmpfs none "$0" && exec "$@"'
+        words = ["unshare", "--mount", "sh", "-c", script, str(hidden), *words]
     number = Path(CLUSTER, f"{daemon}.pid")
     os.kill(int(number.read_text()), signal.SIGKILL)
     time.sleep(3)
     with Path(CLUSTER, f"{daemon}.out").open("a") as out:
         started = subprocess.Popen(
-            [daemon, "-D"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
     number.write_text(str(started.pid))
