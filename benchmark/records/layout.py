@@ -18,9 +18,8 @@ TABLES = (
     *("cases.parquet", "history.parquet", "similarity.parquet", "attention.parquet"),
     "missing.parquet",
 )
-PICTURES = "slices/"
-OPTIONAL = (PICTURES, "weights.safetensors")
-"""What a record's checksums may name without its being there."""
+PICTURES, PREDICTIONS, WEIGHTS = "slices/", "predictions/", "weights.safetensors"
+"""What a record's checksums may name without its being there; the last two are in no bundle."""
 
 LARGEST_BUNDLE = 2 << 30
 """Bytes. A thousand cells without pictures take about 40 MB."""
@@ -42,7 +41,7 @@ _PLACES = re.compile(
 
 def is_optional(name: str) -> bool:
     """Tell whether a record is whole without this file."""
-    return name.startswith(PICTURES) or name in OPTIONAL
+    return name.startswith((PICTURES, PREDICTIONS)) or name == WEIGHTS
 
 
 def is_bundled(name: str, pictures: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -132,7 +133,9 @@ class Maker:
         store = Store(self.root)
         labels = reference("t0"), prediction("t0", method, number)
         picture = overlay({"CT": labels[0].astype(float)}, *labels, SPACING)
-        assert store.write(record, cases, history, {"slices/t0.png": picture})
+        label_map = nib.Nifti1Image(labels[1], np.diag([*SPACING, 1.0])).to_bytes()
+        files = {"slices/t0.png": picture, "predictions/t0.nii.gz": gzip.compress(label_map)}
+        assert store.write(record, cases, history, files)
         return store.folder(record.cell)
 
     def all(self) -> Path:

@@ -53,7 +53,7 @@ def test_what_is_in_it(bundle):
         names = archive.namelist()
         manifest = json.loads(archive.read("manifest.json"))
     assert {Path(name).name for name in names} >= {"record.json", "cases.parquet", "SHA256SUMS"}
-    assert not [name for name in names if name.endswith((".png", ".safetensors"))]
+    assert not [name for name in names if name.endswith((".png", ".safetensors", ".nii.gz"))]
     assert [name.split("/")[0] for name in names].count("curves") == 1
     assert {*manifest["files"]} == {*names} - {"manifest.json"}
     assert len(manifest["records"]) == 4
