@@ -75,13 +75,13 @@ def submit(
         raise BenchError(f"{root / FOLDER}: another process submits at the moment; try again")
     try:
         earlier = submissions(root)
+        if sweep is not None and not changed:
+            _refuse_changes(plan, sweep, [e for e in earlier if e.sweep == sweep], root)
         live = live_units(earlier, live_jobs())
         units = units_of(plan, unprepared_sets(plan, cache, emit))
         if only is not None:
             wanted = _with_needs(units, only)
             units = [unit for unit in units if unit.name in wanted]
-        if sweep is not None and not changed:
-            _refuse_changes(plan, sweep, [e for e in earlier if e.sweep == sweep], root)
         arrays = arrange(units, live, site, cluster.max_array)
         busy = sum(unit.name in live for unit in units)
         notes = [f"{busy} of {len(units)} units are queued or running already"] if busy else []
@@ -105,7 +105,9 @@ def submit(
     for number, ids in jobs.items():
         stage = arrays[number].stage
         count = sum(map(len, arrays[number].jobs))
-        notes.append(f"{stage}: {count} units in {len(ids)} jobs: {_span(ids)}")
+        jobs_of = "1 job" if len(ids) == 1 else f"{len(ids)} jobs"
+        what = "1 unit" if count == 1 else f"{count} units"
+        notes.append(f"{stage}: {what} in {jobs_of}: {_span(ids)}")
     return Submitted(submission, jobs, [*notes, *unseen(root, cluster)])
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from medssl_bench.errors import BenchError
+from medssl_bench.slurm import dispatch
 from medssl_bench.slurm.cluster import (
     Cluster,
     ask_cluster,
@@ -158,6 +163,23 @@ def test_an_account_that_the_user_has_not(commands):
         "account: you have no account 'lap'. Did you mean 'lab'? Yours: lab",
         "qos: you have no qos 'high'. Yours: normal",
     ]
+
+
+def test_a_disk_of_one_machine_is_warned_of_where_there_are_others(cluster, tmp_path, monkeypatch):
+    """What ``stat`` calls a disk of its own is the same for both; only the list is another."""
+    monkeypatch.setattr(dispatch, "LOCAL_FILE_SYSTEMS", file_system(tmp_path))
+    (line,) = dispatch.unseen(tmp_path, cluster)
+    assert line.startswith(f"warning: {tmp_path} lies on ") and "all nodes share" in line
+    monkeypatch.setattr(dispatch, "LOCAL_FILE_SYSTEMS", set())  # as on a shared one
+    assert dispatch.unseen(tmp_path, cluster) == []
+    monkeypatch.setattr(dispatch, "LOCAL_FILE_SYSTEMS", file_system(tmp_path))
+    alone = replace(cluster, partitions={})
+    assert dispatch.unseen(tmp_path, alone) == []
+
+
+def file_system(folder: Path) -> set[str]:
+    words = ["stat", "--file-system", "--format=%T", str(folder)]
+    return {subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()}
 
 
 def test_no_slurm_on_this_machine(tmp_path, monkeypatch):

@@ -20,13 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from filelock import FileLock
 from trial import (
     CLUSTER,
     ONE_THREAD,
     PATIENCE,
     PAUSED,
+    SETTINGS,
     SITE,
+    SMALL,
     Trial,
     evidence,
     restart,
@@ -96,6 +99,29 @@ def test_a_sweep_runs_after_its_needs_and_only_once(trial, undisturbed) -> None:
     shown = one.bench("status", "--results", "results").stdout
     assert re.search(r"finetune +2 +- +- +- +- +- +-", shown)
     assert "simmim phantom_small" in one.bench("logs", "simmim", "--results", "results").stdout
+
+
+def test_an_experiment_of_a_file_is_submitted_once_and_not_under_other_settings(
+    trial, undisturbed
+) -> None:
+    one = trial(methods="scratch,simmim")
+    settings = dict(setting.split("=", 1) for setting in SETTINGS)
+    run = {
+        "methods": ["scratch", "simmim"], "tasks": ["phantom_small"], "shots": [2], "draws": 1,
+        "set": {name: yaml.safe_load(value) for name, value in settings.items()},
+    }  # fmt: skip
+    (one.folder / "mine.yaml").write_text(yaml.safe_dump({"name": "mine", "runs": [run]}))
+    words = ["sweep", "mine.yaml", "--site", "site.yaml", "--results", "results"]
+    words += ["--plugin", str(SMALL), "--plugin", str(PAUSED)]
+    said = one.bench(*words).stdout
+    assert "pretrain: 1 unit in 1 job: " in said
+    assert said.count("finetune: 1 unit in 1 job: ") == 2  # of which one waits for nothing
+    assert "everything is queued or running" in one.bench(*words).stdout
+    changed = one.bench(*words, "--set", "finetune.lr=0.5", code=2).stderr.strip()
+    assert len(changed.splitlines()) == 1 and "finetune.lr was" in changed
+    one.finish()
+    equal(one, undisturbed)
+    assert set(evidence(one.results)) == set(undisturbed)
 
 
 @pytest.mark.parametrize("how", ["requeue", "USR1", "USR2"])
