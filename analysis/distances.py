@@ -12,8 +12,6 @@ from functools import lru_cache
 import edt
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
-from scipy.spatial import cKDTree
 
 from medssl_bench.analysis.surface import MARGIN, Border, Indices, common_box
 
@@ -138,6 +136,8 @@ def tree(points: Indices, targets: Indices, spacing: Spacing) -> Distances:
 
     By k-d tree.
     """
+    from scipy.spatial import cKDTree
+
     scale = np.asarray(spacing, np.float64)
     found = cKDTree(targets * scale, leafsize=32, balanced_tree=False)
     return found.query(points * scale)[0]
@@ -150,6 +150,8 @@ def transform(
 
     In single precision with ``single``.
     """
+    from scipy.ndimage import distance_transform_edt
+
     low = np.minimum(points.min(axis=0), targets.min(axis=0))
     high = np.maximum(points.max(axis=0), targets.max(axis=0))
     free = np.ones(high - low + 1, bool)

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from medssl_bench.analysis.distances import Distances, directed_distances
 from medssl_bench.analysis.surface import common_box, find_borders
 from medssl_bench.analysis.surfels import surfel_hd95
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Status = Literal["ok", "both_empty", "pred_empty", "ref_empty"]
 STATUSES: tuple[Status, ...] = ("ok", "both_empty", "pred_empty", "ref_empty")
@@ -207,6 +209,8 @@ def summarise_more(rows: pd.DataFrame) -> pd.DataFrame:
         in the reference (lesion-wise ones over all cases, as their definition covers empty ones),
         and ``present``, ``missed``, ``absent``, ``false``: counts.
     """
+    import pandas as pd
+
     table = _checked(rows).join(rows[[name for name in (*AVERAGED, *LESIONS) if name in rows]])
     if "assd" in table:
         table["assd"] = table["assd"].where(table["status"] != "pred_empty", table["diagonal_mm"])

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
 
 from medssl_bench.analysis.distances import Spacing, directed_distances
 from medssl_bench.analysis.surface import MARGIN, Border, slabs
@@ -69,6 +68,8 @@ def surfel_hd95(first: NDArray[np.bool_], second: NDArray[np.bool_], spacing: Sp
 @lru_cache(maxsize=64)
 def surfel_areas(spacing: Spacing) -> Areas:
     """Return the area in mm^2 of the faces at a corner by its code ``(256,)``, DeepMind's table."""
+    from surface_distance.lookup_tables import create_table_neighbour_code_to_surface_area
+
     return np.asarray(create_table_neighbour_code_to_surface_area(spacing), np.float64)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from medssl_bench.config import Settings
+    from medssl_bench.estimate import Storage
     from medssl_bench.export import Export
     from medssl_bench.networks.encoder import Encoder
     from medssl_bench.plan import Plan
@@ -231,17 +232,18 @@ def execute(plan: Plan, root: Path, cache: Path, workers: int = 1, emit: Emit | 
     return Run(plan, root, failures)
 
 
-def check_room(plan: Plan, root: Path, cache: Path) -> None:
-    """Refuse to start on a disk that is too full."""
+def check_room(plan: Plan, root: Path, cache: Path) -> Storage:
+    """Refuse to start on a disk that is too full; returns what the plan will take."""
     from medssl_bench.estimate import storage_bytes
     from medssl_bench.validation import check_disk, nearest_existing
 
-    need_cache, need_results = storage_bytes(plan, cache)
+    need = storage_bytes(plan, cache)
     if nearest_existing(root).stat().st_dev == nearest_existing(cache).stat().st_dev:
-        check_disk(root, need_cache + need_results)
+        check_disk(root, need.cache + need.results)
     else:
-        check_disk(cache, need_cache)
-        check_disk(root, need_results)
+        check_disk(cache, need.cache)
+        check_disk(root, need.results)
+    return need
 
 
 def load_results(folder: Path | str = "bench-results") -> pd.DataFrame:

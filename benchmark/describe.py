@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench import registry
-from medssl_bench.estimate import Hours, storage_bytes
+from medssl_bench.estimate import Hours, Storage, storage_bytes
 from medssl_bench.networks.compiling import resolve_compile
 
 if TYPE_CHECKING:
@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 LEAKS_SHOWN = 5
 
 
-def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int) -> str:
-    """Describe a plan in a few lines."""
+def plan_text(
+    plan: Plan,
+    root: Path,
+    cache: Path,
+    expected: Hours,
+    workers: int,
+    storage: Storage | None = None,
+) -> str:
+    """Describe a plan in a few lines; ``storage`` where it has been reckoned already."""
     settings, compute = plan.settings, plan.compute
-    need_cache, need_results = storage_bytes(plan, cache)
+    storage = storage or storage_bytes(plan, cache)
     lines = [
         f"profile {settings.profile}, backbone {settings.backbone}{_own_backbones(plan)},"
         f" corpus {plan.corpus.corpus.name if plan.corpus else 'none'}"
@@ -71,8 +78,8 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
         lines.append(f"cells: {len(missing)} to run, {len(plan.recorded)} recorded and skipped")
     lines.append(f"time: {_time(expected, workers)}")
     lines.append(
-        f"storage: at most {size_text(need_cache)} of cache in {cache},"
-        f" {size_text(need_results)} of results in {root}"
+        f"storage: at most {size_text(storage.cache)} of cache in {cache},"
+        f" {size_text(storage.results)} of results in {root}"
     )
     lines += [f"warning: {text}" for text in plan.warnings[:5]]
     if len(plan.warnings) > 5:
@@ -80,9 +87,11 @@ def plan_text(plan: Plan, root: Path, cache: Path, expected: Hours, workers: int
     return "\n".join(lines)
 
 
-def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str, Any]:
-    """Describe a plan as plain data."""
-    need_cache, need_results = storage_bytes(plan, cache)
+def plan_json(
+    plan: Plan, root: Path, cache: Path, expected: Hours, storage: Storage | None = None
+) -> dict[str, Any]:
+    """Describe a plan as plain data; ``storage`` where it has been reckoned already."""
+    storage = storage or storage_bytes(plan, cache)
     return {
         "results": str(root),
         "cache": str(cache),
@@ -138,7 +147,7 @@ def plan_json(plan: Plan, root: Path, cache: Path, expected: Hours) -> dict[str,
             "cells": expected.cells,
             "total": expected.total,
         },
-        "storage_bytes": {"cache": need_cache, "results": need_results},
+        "storage_bytes": storage._asdict(),
         "warnings": list(plan.warnings),
     }
 

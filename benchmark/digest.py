@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 def digest(value: Any) -> str:
     """Digest any JSON-like value, independent of key order (hex, 64 characters)."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_CANONICAL.encode(value).encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -26,6 +25,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"cannot digest a {type(value).__name__}")
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)
 
 
 def file_digest(path: Path) -> str:

@@ -107,7 +107,8 @@ def read_verified(folder: Path, name: str, sums: frozenset[bytes] | None = None)
 
 def _read(folder: Path, name: str) -> bytes:
     try:
-        return (folder / name).read_bytes()
+        with open(f"{folder}/{name}", "rb") as stream:  # noqa: PTH123 - half the time of a Path
+            return stream.read()
     except OSError as error:
         raise damaged(folder, f"{error.filename}: {error.strerror}") from None
 

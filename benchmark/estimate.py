@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from medssl_bench import registry
 
@@ -41,8 +41,15 @@ class Hours:
         return self.pretraining + self.cells
 
 
-def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
-    """Upper bounds of (cache, results) in bytes for what the plan misses."""
+class Storage(NamedTuple):
+    """Upper bounds in bytes of what the missing part of a plan will take."""
+
+    cache: int
+    results: int
+
+
+def storage_bytes(plan: Plan, cache: Path) -> Storage:
+    """Reckon what the plan misses; reads the header of every case that the cache lacks."""
     from medssl_bench.preparation import needed_cases
 
     volumes = sum(unprepared(owner, cases, cache)[1] for owner, cases in needed_cases(plan))
@@ -55,7 +62,8 @@ def storage_bytes(plan: Plan, cache: Path) -> tuple[int, int]:
     if plan.settings.keep == "all":
         kept += sum(map(weight_bytes, cells))
     records = len(plan.missing_cells) * BYTES_PER_RECORD
-    return volumes, int(running + kept + records + _own_bytes(plan) + _prediction_bytes(plan))
+    own = _own_bytes(plan) + _prediction_bytes(plan)
+    return Storage(volumes, int(running + kept + records + own))
 
 
 def _prediction_bytes(plan: Plan) -> int:
@@ -122,13 +130,15 @@ def hours(plan: Plan, store: Store) -> Hours:
     """Wall hours from recorded costs of the same backbone, crop, device and precision.
 
     Cells are alike where they take the same steps, with or without a method's part in fine-tuning,
-    and are tested without as many sets of channels.
+    and are tested without as many sets of channels. Where nothing is missing, no record is read.
     """
     import warnings
 
     from medssl_bench.provenance import device_name
     from medssl_bench.stages.missing import patterns
 
+    if not plan.missing_pretrainings and not plan.missing_cells:
+        return Hours(0.0, 0.0)
     device = device_name(plan.compute.device)
     same = (device, plan.compute.precision)
     per_cell: dict[tuple[str, str, int, bool, int], list[float]] = {}

@@ -195,10 +195,12 @@ def common_words(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def metric_definitions(task: Task, settings: Settings) -> dict[str, str]:
     """Name the definition of every metric of a task."""
-    from medssl_bench.analysis import classification, metrics
-
     if task.classifies:
+        from medssl_bench.analysis import classification
+
         return classification.definitions([*task.classes.values()])
+    from medssl_bench.analysis import metrics
+
     return metrics.definitions(settings.evaluate.nsd_tolerance_mm)
 
 

@@ -221,8 +221,7 @@ def build_plan(
 
 def _trained_on_tests(found: PlannedTask, root: Path) -> list[str]:
     """Name the test cases that an audit found among the task's own training cases."""
-    from medssl_bench.audit.comparison import TRAIN
-    from medssl_bench.audit.verdicts import read_verdict, tests_digest
+    from medssl_bench.audit.verdicts import TRAIN, read_verdict, tests_digest
 
     verdict = read_verdict(root, found.task.name, tests_digest(found.cases))
     training = set(found.ids("train"))

@@ -89,14 +89,16 @@ def read_record(folder: Path, sums: frozenset[bytes] | None = None) -> Record:
 
 
 def published_folders(root: Path, depth: int) -> Iterator[Path]:
-    """Yield folders ``depth`` levels down in name order; hidden ones are temporary."""
-    if not root.is_dir():
-        return
-    names = sorted(
-        entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."
-    )
-    for name in names:
+    """Yield the published folders ``depth`` levels down, in name order."""
+    for name in sorted(published_names(root)):
         if depth == 1:
             yield root / name
         else:
             yield from published_folders(root / name, depth - 1)
+
+
+def published_names(root: Path) -> set[str]:
+    """Return names of the folders in one that need not exist; hidden ones are temporary."""
+    if not root.is_dir():
+        return set()
+    return {entry.name for entry in os.scandir(root) if entry.is_dir() and entry.name[0] != "."}

@@ -36,7 +36,13 @@ from medssl_bench.record import (
     folder_name,
     utc_now,
 )
-from medssl_bench.record_folders import TABLES, published_folders, read_folders, read_record
+from medssl_bench.record_folders import (
+    TABLES,
+    published_folders,
+    published_names,
+    read_folders,
+    read_record,
+)
 from medssl_bench.tables import check_columns, join, read_table
 
 if TYPE_CHECKING:
@@ -158,7 +164,7 @@ class Store:
         found: list[tuple[Path, str]] = []
         for task, slugs in wanted.items():
             folder = self.root / "records" / folder_name(task)
-            there = {path.name for path in published_folders(folder, depth=1)}
+            there = published_names(folder)
             found += [(folder / slug, key) for slug, key in slugs.items() if slug in there]
         with ThreadPoolExecutor(READERS, thread_name_prefix="records") as pool:
             for _ in pool.map(_check_keys, [found[first::READERS] for first in range(READERS)]):

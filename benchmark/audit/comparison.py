@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from medssl_bench.audit.fingerprint import VERSION, Fingerprint, fingerprint, load_fingerprint
 from medssl_bench.audit.matching import CORRELATED, MANY, Index, Match, correlation
 from medssl_bench.audit.overlaps import known_overlaps
-from medssl_bench.audit.verdicts import Leak, Verdict, tests_digest, volume_digest
+from medssl_bench.audit.verdicts import TRAIN, Leak, Verdict, tests_digest, volume_digest
 from medssl_bench.durable import temporary_name, write_durably
 from medssl_bench.errors import DataError
 from medssl_bench.parallel import in_processes, workers_for
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from medssl_bench.task import Case
 
 FOLDER = "fingerprints"
-TRAIN = "train"
-"""What the task's own training cases are called as a source of leaks."""
 
 
 @dataclass(frozen=True)

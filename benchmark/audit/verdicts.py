@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from medssl_bench.audit.fingerprint import VERSION
 from medssl_bench.digest import digest
 from medssl_bench.durable import temporary_name, write_durably
 from medssl_bench.errors import BenchError
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 
 How = Literal["same content", "same scan", "known overlap"]
 FOLDER = "audits"
+TRAIN = "train"
+"""What the task's own training cases are called as a source of leaks."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Leak:
     how: How
     evidence: str
     source: str = ""
-    """The corpus; ``train`` for the task's own training cases."""
+    """The corpus, or ``TRAIN``."""
 
     def __str__(self) -> str:
         return f"test case {self.case} is {self.volume} of {self.source}: {self.evidence}"
@@ -89,6 +90,8 @@ def read_verdict(root: Path, task: str, tests: str) -> Verdict:
     path = verdict_path(root, task, tests)
     try:
         told = json.loads(path.read_text("utf-8"))
+        from medssl_bench.audit.fingerprint import VERSION  # it takes SciPy
+
         known = told["fingerprints"] == VERSION and told["tests"] == tests
         if not known or isinstance(told["corpora"], list):
             return Verdict(task, tests)
@@ -108,6 +111,8 @@ def read_verdict(root: Path, task: str, tests: str) -> Verdict:
 
 def add_to_verdict(root: Path, new: Verdict) -> Verdict:
     """Add an audit to what is known of its test set, and return all of it."""
+    from medssl_bench.audit.fingerprint import VERSION  # it takes SciPy
+
     known = read_verdict(root, new.task, new.tests)
     both = replace(
         new,

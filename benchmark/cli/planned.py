@@ -86,11 +86,11 @@ def hand_over(
     from medssl_bench.progress import Progress
     from medssl_bench.slurm.dispatch import submit
 
-    check_room(plan, root, cache)
+    storage = check_room(plan, root, cache)
     unknown = Hours(None, None)  # recorded hours are known by the name of a device not here
     if not as_json:
-        click.echo(plan_text(plan, root, cache, unknown, 1))
-    document = plan_json(plan, root, cache, unknown) if as_json else {}
+        click.echo(plan_text(plan, root, cache, unknown, 1, storage))
+    document = plan_json(plan, root, cache, unknown, storage) if as_json else {}
     if not dry_run:
         with Progress(plain or None, quiet=as_json) as progress:
             done = submit(plan, root, cache, site, progress.emit)
@@ -118,22 +118,24 @@ def carry_out(
     """Print the plan and, unless ``dry_run``, run it; returns the exit code."""
     from medssl_bench.api import check_room, execute
     from medssl_bench.describe import plan_json, plan_text
-    from medssl_bench.estimate import hours
+    from medssl_bench.estimate import hours, storage_bytes
     from medssl_bench.progress import Progress
     from medssl_bench.store import Store
 
-    check_room(plan, root, cache)
+    storage = check_room(plan, root, cache)
     expected = hours(plan, Store(root, read_only=True, missing_ok=True))
     if calibrate:
         from medssl_bench.calibration import measured_hours
 
         with Progress(plain or None, quiet=as_json) as progress:
             expected = measured_hours(plan, cache, progress.emit)
+        storage = storage_bytes(plan, cache)  # what was timed is prepared by now
     if not as_json:
-        click.echo(plan_text(plan, root, cache, expected, workers))
+        click.echo(plan_text(plan, root, cache, expected, workers, storage))
     if dry_run:
         if as_json:
-            click.echo(json.dumps(plan_json(plan, root, cache, expected), indent=1))
+            document = plan_json(plan, root, cache, expected, storage)
+            click.echo(json.dumps(document, indent=1))
         return 0
     with Progress(plain or None, quiet=as_json) as progress:
         outcome = execute(plan, root, cache, workers, progress.emit)

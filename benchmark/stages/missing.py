@@ -8,13 +8,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from medssl_bench.data.prepared import Prepared, Shape
 from medssl_bench.method import Place
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from medssl_bench.method import Tuning
@@ -105,6 +105,8 @@ def evaluate_missing(
 
     ``measure(cases, words)`` evaluates them as the whole cases were; ``words`` say what is missing.
     """
+    import pandas as pd
+
     tables: list[pd.DataFrame] = []
     for without in patterns(channels, which):
         name = "+".join(without)

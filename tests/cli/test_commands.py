@@ -14,7 +14,10 @@ from medssl_bench import registry
 from medssl_bench.cli import COMMANDS
 from medssl_bench.config import profile_names
 
-HEAVY = ("torch", "monai", "numpy", "pandas", "pydantic", "mlflow", "matplotlib", "SimpleITK")
+HEAVY = (
+    *("torch", "monai", "numpy", "pandas", "pydantic", "mlflow", "matplotlib", "SimpleITK"),
+    "scipy.ndimage",
+)
 
 
 def imported_by(*words: str) -> list[str]:
@@ -39,6 +42,12 @@ def imported_by(*words: str) -> list[str]:
 )  # fmt: skip
 def test_nothing_heavy_is_imported_to_show_names(words):
     assert imported_by(*words) == []
+
+
+def test_a_plan_takes_few_of_the_heavy_packages(tmp_path):
+    words = ["run", "--methods", "scratch,simmim", "--tasks", "phantom_ct", "--profile", "demo"]
+    found = imported_by(*words, "--results", str(tmp_path), "--dry-run")
+    assert found == ["torch", "numpy", "pydantic"]
 
 
 def test_the_installed_script_answers():
