@@ -29,20 +29,32 @@ async function showComparison() {
   const chosenShots = fill(shots, counts.map((word) => [word, word]), state.cshots ?? state.shots);
   const choices = Object.entries(table)
     .filter(([, row]) => row.task === chosenTask && row.shots === chosenShots).map(([id, row]) => [id, row.label]);
-  const first = fill(a, choices, state.a);
-  const second = fill(b, choices, state.b ?? choices.find(([id]) => id !== first)?.[0]);
+  fill(a, choices, state.a);
+  fill(b, choices, state.b);
   const box = document.getElementById("compared");
   asked += 1;
   const mine = asked;
   try {
     const found = await loadTask(chosenTask);
     if (mine !== asked) return;
+    const tested = testedPair(found, new Set(choices.map(([id]) => id)), state.a || state.b);
+    const first = fill(a, choices, state.a || tested.find((id) => id !== state.b));
+    const second = fill(b, choices, state.b || tested.find((id) => id !== first)
+      || choices.find(([id]) => id !== first)?.[0]);
     const show = state.by === "auc" ? areasOf : comparisonOf;
     box.replaceChildren(...(first === second ? [element("p", {}, "Choose two different rows.")] : show(found, first, second, state.by)));
     box.querySelectorAll("table.sortable").forEach(prepareTable);
   } catch (error) {
     if (mine === asked) box.replaceChildren(element("p", { class: "warning" }, error.message));
   }
+}
+
+// Two rows that bench report tested against each other, `chosen` among them; of most pairs there are.
+function testedPair(found, ids, chosen) {
+  const pairs = found.boards.filter((board) => board.metric === state.by)
+    .map((board) => board.pairs.filter(({ a, b }) => ids.has(a) && ids.has(b) && (!chosen || a === chosen || b === chosen)))
+    .sort((one, other) => other.length - one.length)[0] ?? [];
+  return pairs.length ? [pairs[0].a, pairs[0].b] : [];
 }
 
 function areasOf(found, first, second) {
@@ -154,6 +166,10 @@ function ticks({ low, high }) {
     .map((value) => [value, written(value, digits)]);
 }
 
+function shortened(name, most) {
+  return name.length > most ? `${name.slice(0, most - 1)}\u2026` : name;
+}
+
 function scatter(points, names, metric, digits, shown) {
   const word = metric === "dice" ? "Dice" : "HD95 (mm)";
   const svg = chart(`${word} of each test case`, `${points.length} cases, ${names[1]} across, ${names[0]} upwards`);
@@ -167,8 +183,8 @@ function scatter(points, names, metric, digits, shown) {
     svg.append(drawn("text", { x: x.at(value), y: 306, "text-anchor": "middle" }, text),
       drawn("text", { x: 54, y: y.at(value) + 4, "text-anchor": "end" }, text));
   }
-  svg.append(drawn("text", { x: 232, y: 330, "text-anchor": "middle" }, `${word}, ${names[1].slice(0, 40)}`),
-    drawn("text", { transform: "translate(14 152) rotate(-90)", "text-anchor": "middle" }, `${word}, ${names[0].slice(0, 36)}`));
+  svg.append(drawn("text", { x: 232, y: 330, "text-anchor": "middle" }, `${word}, ${shortened(names[1], 40)}`),
+    drawn("text", { transform: "translate(14 152) rotate(-90)", "text-anchor": "middle" }, `${word}, ${shortened(names[0], 36)}`));
   for (const point of points) {
     const circle = drawn("circle", { cx: x.at(point.x), cy: y.at(point.y), r: 4.5, class: "point" },
       drawn("title", {}, `${point.name}: ${written(point.y, digits)} against ${written(point.x, digits)}`));
@@ -181,6 +197,7 @@ function scatter(points, names, metric, digits, shown) {
 function differences(points, names, metric, digits, shown) {
   const word = metric === "dice" ? "Dice" : "HD95 (mm)";
   const svg = chart(`Difference of ${word} by test case`, `${names[0]} minus ${names[1]}, sorted`);
+  const short = names.every((name) => name.length <= 20);
   const sorted = points.map((point) => ({ ...point, gap: point.y - point.x })).sort((p, q) => p.gap - q.gap);
   const y = scale([0, ...sorted.map((point) => point.gap)], 290, 15);
   const width = 345 / sorted.length;
@@ -200,7 +217,7 @@ function differences(points, names, metric, digits, shown) {
   svg.append(drawn("path", { class: "zero", d: `M60 ${y.at(0)}H405` }),
     drawn("text", { x: 232, y: 322, "text-anchor": "middle" }, "Test cases, sorted by difference"),
     drawn("text", { transform: "translate(14 152) rotate(-90)", "text-anchor": "middle" },
-      `${names[0].slice(0, 20)} \u2212 ${names[1].slice(0, 20)}`));
+      short ? names.join(" \u2212 ") : `${word}, first \u2212 second`));
   return element("figure", {}, svg);
 }
 
@@ -249,5 +266,6 @@ pairForm.addEventListener("change", (event) => {
   else if (name === "by" && (value === "auc") !== (state.by === "auc")) {
     choose({ by: value, ctask: "", cshots: "", a: "", b: "", case: "" }); // other tasks
   }
-  else choose({ [name]: value });
+  else if (name === "by") choose({ by: value });
+  else choose({ a: pairForm.elements.a.value, b: pairForm.elements.b.value });
 });

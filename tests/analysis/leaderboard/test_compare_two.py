@@ -104,6 +104,22 @@ def test_the_test_is_that_of_all_pairs_whichever_comes_first(report: Made, visit
         assert fact(page, "Test").startswith("draw \u00d7 case test")
 
 
+def test_two_that_were_tested_are_shown_first(report: Made, visit: Visit) -> None:
+    page = visit(report, "#compare")
+    shown = []
+    for task in ("amos_ct", "phantom_mri"):
+        choose(page, task=task, shots="5")
+        page.wait_for_selector("#compared-cases")
+        shown.append([page.locator(f"#pair select[name={name}]").input_value() for name in "ab"])
+        assert not fact(page, "Test").startswith("none")
+    assert shown[0] != shown[1]
+    page = visit(report, "#view=compare&ctask=amos_ct&cshots=5&b=" + shown[0][0])
+    page.wait_for_selector("#compared-cases")
+    again = [page.locator(f"#pair select[name={name}]").input_value() for name in "ab"]
+    assert again[1] == shown[0][0] != again[0]
+    assert not fact(page, "Test").startswith("none")
+
+
 def test_what_is_not_paired_is_not_tested(report: Made, visit: Visit) -> None:
     page = visit(report, "#compare")
     choose(page, task="amos_ct", shots="5")
