@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from medssl_bench.analysis.leaderboard.marks import Mark
+from medssl_bench.analysis.tables import mean_table
 
 INK = "#1b1f23"
 GRID = "#d5dae0"
@@ -51,6 +52,15 @@ LEAST_SPAN = 0.1
 """A narrower axis would make noise look like a difference."""
 WIDTH, HEIGHT, LEGEND_ROW = 5.0, 3.15, 0.21
 """Inches at 72 points, for a page column of 360 to 600 pixels; each row of the legend adds one."""
+DPI = 72
+"""Pixels of an SVG are points."""
+PAD = 3.0
+"""Points around a figure and its legend."""
+AROUND = (39.9, 34.0, 3.0, 17.4)
+"""Points that labels and title mostly take to the left, below, to the right and above."""
+LEAST = 0.1
+"""Of the figure's width and height is left to the plot, whatever stands around it."""
+NO_METADATA = {"Date": None, "Creator": None}
 
 
 @dataclass(frozen=True)
@@ -215,14 +225,13 @@ def curve(histories: pd.DataFrame, column: str, points: int = 120) -> tuple[np.n
     Steps are binned to at most ``points``, so that a page stays small whatever the run's length;
     a run's mean within a bin comes before the spread over runs.
     """
-    known = histories.dropna(subset=[column])
-    steps = known["step"].to_numpy()
+    known = histories[["step", column, "_run"]].dropna(subset=[column])
+    steps, values = known["step"].to_numpy(float), known[column].to_numpy(float)
     width = max(1.0, (steps.max() - steps.min() + 1) / points)
     place = np.floor((steps - steps.min()) / width).astype(int)
-    runs = known.assign(_bin=place).groupby(["_bin", "_run"])[["step", column]].mean()
-    bins = runs.groupby("_bin")
-    mean, spread = bins.mean(), bins[column].std()
-    return mean["step"].to_numpy(), mean[column].to_numpy(), spread.to_numpy()
+    runs = mean_table(place, known["_run"], values)
+    middle = mean_table(place, known["_run"], steps).mean(axis=1)
+    return middle.to_numpy(), runs.mean(axis=1).to_numpy(), runs.std(axis=1).to_numpy()
 
 
 def inline(svg: str, name: str) -> str:
@@ -261,9 +270,11 @@ def _svg(
     with mpl.rc_context(style):
         columns = 1 if max((len(line.label) for line in lines), default=0) > 20 else 3
         height = HEIGHT + LEGEND_ROW * -(-(len(lines) + bool(hollow)) // columns)
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), dpi=DPI)
         axes = figure.add_subplot()
-        axes.set_title(title, loc="left", fontweight="bold")
+        # Told its height, the title is not measured against the axes' factor, which gives way.
+        axes.set_title(title, loc="left", fontweight="bold", y=1.0)
+        axes.yaxis.set_offset_position("right")
         axes.grid(axis="y")
         axes.set_axisbelow(True)
         draw(axes)
@@ -274,15 +285,36 @@ def _svg(
 
 
 def _drawn_once(figure: Figure) -> str:
-    """Return the SVG of a figure, laid out once: ``savefig`` does so, and draws all, twice."""
-    canvas = FigureCanvasSVG(figure)
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.execute(figure)
-    figure.set_layout_engine("none")
+    """Return the SVG of a figure of one plot: ``savefig`` lays it out and draws it twice."""
     buffer = io.StringIO()
-    canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
+    renderer = RendererSVG(*figure.bbox.size, buffer, image_dpi=DPI, metadata=NO_METADATA)
+    _lay_out(figure, renderer)
+    figure.draw(renderer)
+    renderer.finalize()
     return buffer.getvalue()
+
+
+def _lay_out(figure: Figure, renderer: RendererSVG) -> None:
+    """Make room for what stands around the plot, as matplotlib's constrained layout in two rounds.
+
+    One round does where the plot has its size before, on which the number of its ticks depends.
+    """
+    (axes,), (legend,) = figure.axes, figure.legends
+    below = legend.get_window_extent(renderer).height + 2 * PAD
+    left, bottom, right, top = AROUND
+    _place(axes, left, below + bottom, right, top)
+    inner, outer = axes.bbox, axes.get_tightbbox(renderer, for_layout_only=True)
+    assert outer is not None
+    left, bottom = inner.x0 - outer.x0 + PAD, inner.y0 - outer.y0 + PAD
+    right, top = outer.x1 - inner.x1 + PAD, outer.y1 - inner.y1 + PAD
+    _place(axes, left, below + bottom, right, top)
+
+
+def _place(axes: Axes, left: float, bottom: float, right: float, top: float) -> None:
+    """Put the axes so far from the figure's edges, in points, and leave them some size."""
+    width, height = axes.figure.bbox.size
+    wide, high = 1 - (left + right) / width, 1 - (bottom + top) / height
+    axes.set_position((left / width, bottom / height, max(wide, LEAST), max(high, LEAST)))
 
 
 def _legend(figure: Figure, lines: Sequence[Line], columns: int, hollow: str) -> None:

@@ -101,7 +101,7 @@ class Split(Part):
 
     @model_validator(mode="after")
     def _is_disjoint(self) -> Self:
-        shared = sorted(set(self.train) & set(self.test))
+        shared = sorted({*self.test}.intersection(self.train))
         if shared:
             raise ValueError(f"cases both trained on and tested: {', '.join(shared[:5])}")
         return self

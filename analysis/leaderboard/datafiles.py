@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +18,6 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from medssl_bench.analysis.leaderboard.forks import MANY_ROWS, fork_map
 from medssl_bench.analysis.leaderboard.pairs import Board, plain
 from medssl_bench.analysis.leaderboard.repeat import command
 from medssl_bench.analysis.leaderboard.results import Results
@@ -36,15 +35,15 @@ def file_of(task: str) -> str:
     return f"data/{folder_name(task)[:60]}-{digest(task)[:6]}.js"
 
 
-def write_data(
+def data_writers(
     out: Path,
     results: Results,
     rows: Mapping[str, Key],
     ids: Mapping[Key, str],
     boards: Sequence[Board],
     pictures: Mapping[str, Mapping[str, str]],
-) -> None:
-    """Write the file of every task.
+) -> list[Callable[[], None]]:
+    """Return what writes the file of each task.
 
     Args:
         out: The page's folder.
@@ -58,13 +57,12 @@ def write_data(
     by_task: dict[str, list[Mapping[str, Any]]] = {}
     for record in results.records:
         by_task.setdefault(record["cell"]["task"], []).append(record)
-    tables = dict(list(results.cases.groupby("task", sort=False)))
 
     def write(task: str) -> None:
-        records = by_task[task]
+        records, cases = by_task[task], results.cases[results.cases["task"] == task]
         found = {
             **_shared(records),
-            **_cells(records, tables[task], rows, ids, pictures, results),
+            **_cells(records, cases, rows, ids, pictures, results),
             "boards": [plain(board) for board in boards if board.task == task],
         }
         for cell in found["cells"]:
@@ -74,7 +72,7 @@ def write_data(
             f"benchData({script_json(task)}, {_quoted(script_json(found))});\n", "utf-8"
         )
 
-    fork_map(write, list(by_task), worth=len(results.cases) >= MANY_ROWS)
+    return [partial(write, task) for task in by_task]
 
 
 def _link(path: Path, out: Path) -> str:

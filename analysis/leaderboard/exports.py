@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from pyarrow import csv, parquet
 
 from medssl_bench.analysis.classification import METRICS
 from medssl_bench.analysis.leaderboard.classification import NO_CLASS
-from medssl_bench.analysis.leaderboard.forks import MANY_ROWS, fork_map
 from medssl_bench.analysis.leaderboard.leaks import UNCHECKED, leak_counts
 from medssl_bench.analysis.leaderboard.plots import Plot
 from medssl_bench.analysis.leaderboard.repeat import command
@@ -31,15 +31,15 @@ NUMBER = r"^[+-]?[\d.]+$"
 """What the page's own export of CSV goes by, too."""
 
 
-def write_tables(
+def table_writers(
     out: Path,
     board: pd.DataFrame,
     results: Results,
     about: Mapping[str, Any],
     classes: pd.DataFrame,
     standings: Mapping[Definition, Mapping[Key, Standing]],
-) -> None:
-    """Write the folder ``tables``; missing is empty or null, text in CSV is :func:`guarded`.
+) -> list[Callable[[], None]]:
+    """Return what writes the folder ``tables``; missing is empty or null, text is :func:`guarded`.
 
     As CSV and Parquet: ``leaderboard`` and ``classification`` (one row a row of the page),
     ``standings`` (mean, interval and rank under every definition), ``cells`` (one row a record) and
@@ -50,20 +50,25 @@ def write_tables(
     folder.mkdir(exist_ok=True)
     found = leak_counts(results.records)
     board, classes = (_with_leaks(table, found) for table in (board, classes))
-    tables = {
-        "cases": results.cases,
-        "cells": cell_table(results),
-        "leaderboard": board,
-        "classification": classes,
-        "standings": standing_table(standings),
-    }
+    return [
+        partial(_write_table, folder / "cases", lambda: results.cases),
+        partial(_write_table, folder / "cells", lambda: cell_table(results)),
+        partial(_write_table, folder / "leaderboard", lambda: board),
+        partial(_write_table, folder / "classification", lambda: classes),
+        partial(_write_table, folder / "standings", lambda: standing_table(standings)),
+        partial(_write_document, folder / "leaderboard.json", about, board, classes),
+    ]
 
-    def write(name: str) -> None:
-        columns = pa.Table.from_pandas(tables[name], preserve_index=False)
-        csv.write_csv(guarded(columns), folder / f"{name}.csv")
-        parquet.write_table(columns, folder / f"{name}.parquet")
 
-    fork_map(write, list(tables), worth=len(results.cases) >= MANY_ROWS)
+def _write_table(path: Path, table: Callable[[], pd.DataFrame]) -> None:
+    columns = pa.Table.from_pandas(table(), preserve_index=False)
+    csv.write_csv(guarded(columns), path.with_suffix(".csv"))
+    parquet.write_table(columns, path.with_suffix(".parquet"))
+
+
+def _write_document(
+    path: Path, about: Mapping[str, Any], board: pd.DataFrame, classes: pd.DataFrame
+) -> None:
     document = {
         "schema_version": SCHEMA_VERSION,
         **about,
@@ -71,7 +76,7 @@ def write_tables(
         "classification": [_row(row, METRICS) for row in rows_of(classes)],
     }
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / "leaderboard.json").write_text(text + "\n", encoding="utf-8")
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def guarded(table: pa.Table) -> pa.Table:

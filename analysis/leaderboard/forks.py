@@ -41,15 +41,47 @@ def fork_map(work: Callable[[Item], Answer], items: Sequence[Item], worth: bool)
         items: What it is called with.
         worth: Whether there is enough to do for several processes.
     """
-    global _work
     workers = min(len(items), os.cpu_count() or 1)
-    if not worth or workers < 2 or "fork" not in multiprocessing.get_all_start_methods():
+    if not _forks(worth and workers > 1):
         return [work(item) for item in items]
+    with _pool(work, workers) as pool:
+        return list(pool.map(_call, items))
+
+
+@contextmanager
+def beside(jobs: Sequence[Callable[[], None]], worth: bool) -> Iterator[None]:
+    """Do the jobs, of any kind, while the ``with`` block runs; an error of either ends both.
+
+    Where forked processes are not worth it, the jobs come first.
+    """
+    workers = min(len(jobs), os.cpu_count() or 1)
+    if not _forks(worth):
+        for job in jobs:
+            job()
+        yield
+        return
+    with _pool(lambda place: jobs[place](), workers) as pool:
+        found = [pool.submit(_call, place) for place in range(len(jobs))]
+        try:
+            yield
+            for one in found:
+                one.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _forks(worth: bool) -> bool:
+    return worth and "fork" in multiprocessing.get_all_start_methods()
+
+
+@contextmanager
+def _pool(work: Callable[[Any], Any], workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes that have what there is now; they are gone when the block is left."""
+    global _work
     _work = work
     try:
-        fork = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(workers, mp_context=fork) as pool:
-            return list(pool.map(_call, items))
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+            yield pool
     finally:
         _work = None
 

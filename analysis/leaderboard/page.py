@@ -95,12 +95,15 @@ def write_report(
         "aggregation_of_classification": classification.__doc__,
         "left_out": list(left_out),
     }
-    exports.write_tables(out, report.board, results, about, report.classes, report.standings)
     exports.write_figures(out, [*report.plots, *report.study_figures])
     shown = {one.picture.key for row in report.examples for one in row.examples}
     pictures = write_pictures(out, results, report.row_of, shown)
-    datafiles.write_data(out, results, report.row_of, report.ids, report.boards, pictures)
-    text = render(report, pictures, left_out, write_galleries(out, results))
+    files = [
+        *exports.table_writers(out, report.board, results, about, report.classes, report.standings),
+        *datafiles.data_writers(out, results, report.row_of, report.ids, report.boards, pictures),
+    ]
+    with forks.beside(files, worth=results.large):
+        text = render(report, pictures, left_out, write_galleries(out, results))
     unfinished = temporary_name(out / "index.html")
     unfinished.write_text(text, encoding="utf-8")
     return unfinished.replace(out / "index.html")
@@ -224,8 +227,7 @@ class Report:
             name: [part.studies[name] for part in self.parts if name in part.studies]
             for name in parts.PER_TASK
         }
-        large = len(self.results.cases) >= forks.MANY_ROWS
-        evidence = studied.evidence_of(self.results, wants_figures=not large)
+        evidence = studied.evidence_of(self.results, wants_figures=not self.results.large)
         across = studied.study(evidence, "modality-gap")
         return {**found, "modality-gap": [across]}
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from medssl_bench.analysis import classification, tables
 from medssl_bench.analysis.leaderboard import cost, pairs, plots, studied
-from medssl_bench.analysis.leaderboard.forks import MANY_ROWS, fork_map
+from medssl_bench.analysis.leaderboard.forks import fork_map
 from medssl_bench.analysis.leaderboard.marks import Mark
 from medssl_bench.analysis.leaderboard.results import Results, numbers_of
 from medssl_bench.analysis.leaderboard.standings import Definition, Key, Standing, standings
@@ -49,11 +49,6 @@ class _Work:
     marks: Mapping[str, Mark]
     own_protocols: frozenset[str]
 
-    @property
-    def large(self) -> bool:
-        """Whether figures of analyses, which take the most time, are left to ``bench analyze``."""
-        return len(self.results.cases) >= MANY_ROWS
-
 
 def compute_parts(
     results: Results,
@@ -71,10 +66,19 @@ def compute_parts(
     """
     work = _Work(results, row_of, marks, own_protocols)
     tasks = sorted({str(record["cell"]["task"]) for record in results.records})
-    return fork_map(partial(_part, work), tasks, worth=work.large)
+    # Apart from the rest, and last, curves keep all cores busy to the end.
+    asked: list[tuple[Callable[[_Work, str], Any], str]] = [
+        (compute, task) for compute in (_part, _curves) for task in tasks
+    ]
+    found = fork_map(lambda one: one[0](work, one[1]), asked, worth=work.results.large)
+    parts, curves = found[: len(tasks)], found[len(tasks) :]
+    return [
+        replace(part, plots=[*part.plots, *more]) for part, more in zip(parts, curves, strict=True)
+    ]
 
 
 def _part(work: _Work, task: str) -> TaskPart:
+    """Compute what is of a task but its curves of training."""
     mine, marks = of_task(work.results, task), work.marks
     cases, classed = mine.segmented, mine.classified
     nothing = pd.DataFrame(columns=[*tables.ROW])
@@ -82,7 +86,7 @@ def _part(work: _Work, task: str) -> TaskPart:
     board = tables.board_of(prepared) if len(cases) else nothing
     classes = classification.leaderboard(classed) if len(classed) else nothing
     costs = cost.costs(mine.records, work.row_of)
-    evidence = studied.evidence_of(mine, wants_figures=not work.large)
+    evidence = studied.evidence_of(mine, wants_figures=not work.results.large)
     if len(cases):
         evidence.know(prepared)
     found = evidence.panels() if len(cases) else []
@@ -95,7 +99,12 @@ def _part(work: _Work, task: str) -> TaskPart:
         panels=found,
         pairs=pairs.compare_all([*found, *_distances(evidence), *_areas(classed)]),
         costs=costs,
-        plots=_plots(mine, board, classes, costs, marks, work.own_protocols),
+        plots=[
+            *plots.plot_shots(board, marks),
+            *plots.plot_shots(classes, marks, "auc"),
+            *plots.plot_reuse(as_categories(mine.similarity), marks),
+            *plots.plot_cost(board, costs, marks),
+        ],
         studies={
             name: studied.study(_without_curves(evidence, name), name, task) for name in PER_TASK
         }
@@ -125,12 +134,7 @@ def _without_curves(evidence: Evidence, name: str) -> Evidence:
 
 def of_task(results: Results, task: str) -> Results:
     """Return what is of one task."""
-
-    def rows(table: pd.DataFrame) -> pd.DataFrame:
-        if "task" not in table:
-            return table
-        return table[(table["task"] == task).to_numpy(bool)].reset_index(drop=True)
-
+    rows = partial(rows_of_task, task=task)
     keys = {one["key"] for one in results.records if one["cell"]["task"] == task}
     return replace(
         results,
@@ -145,35 +149,32 @@ def of_task(results: Results, task: str) -> Results:
     )
 
 
-def _plots(
-    mine: Results,
-    board: pd.DataFrame,
-    classes: pd.DataFrame,
-    costs: Mapping[Key, cost.Cost],
-    marks: Mapping[str, Mark],
-    own_protocols: frozenset[str],
-) -> list[plots.Plot]:
-    histories = as_words(mine.histories)
+def rows_of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Return the rows of one task."""
+    if "task" not in table:
+        return table
+    return table[(table["task"] == task).to_numpy(bool)].reset_index(drop=True)
+
+
+def _curves(work: _Work, task: str) -> list[plots.Plot]:
+    """Draw how the training of a task went."""
+    histories = as_categories(rows_of_task(work.results.histories, task))
     # The loss of another training is on a scale of its own.
     if "protocol" in histories:
-        histories = histories[~np.isin(histories["protocol"], list(own_protocols))]
+        histories = histories[~histories["protocol"].isin(list(work.own_protocols))]
     return [
-        *plots.plot_shots(board, marks),
-        *plots.plot_shots(classes, marks, "auc"),
-        *plots.plot_convergence(histories, marks, "loss", "Fine-tuning loss"),
+        *plots.plot_convergence(histories, work.marks, "loss", "Fine-tuning loss"),
         *(
             plot
             for name in numbers_of(histories, "validation")
-            for plot in plots.plot_convergence(histories, marks, name, _title(name))
+            for plot in plots.plot_convergence(histories, work.marks, name, _title(name))
         ),
-        *plots.plot_reuse(as_words(mine.similarity), marks),
-        *plots.plot_cost(board, costs, marks),
     ]
 
 
-def as_words(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the columns of its runs as text."""
-    return tables.as_words(table, [name for name in tables.RUN if name in table])
+def as_categories(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the columns of its runs as categories."""
+    return tables.as_categories(table, [name for name in tables.RUN if name in table])
 
 
 def numbered(found: Sequence[plots.Plot]) -> list[plots.Plot]:

@@ -65,17 +65,16 @@ def plot_convergence(
     """One figure per task and shots: ``column`` against step, averaged over draws and seeds."""
     if histories.empty or column not in histories:
         return []
-    known = histories.dropna(subset=[column])
-    order = known["shots"].map(shots_order)
+    words = [name for name in [*ROW, "draw", "seed"] if name in histories]
+    known = histories[[*words, "step", column]].dropna(subset=[column])
+    known = known.assign(_run=known.groupby(["draw", "seed"]).ngroup())
     plots = []
-    for number, ((task, _, shots), rows) in enumerate(
-        known.assign(_order=order).groupby(["task", "_order", "shots"], sort=True)
-    ):
-        lines = []
-        for label, mark, mine in _by_identity(rows, marks):
-            run = mine["draw"].astype(str) + "/" + mine["seed"].astype(str)
-            lines.append(Line(label, mark, *curve(mine.assign(_run=run), column)))
-        title = f"{task}, {shots_text(str(shots))}"
+    for number, ((task, shots), rows) in enumerate(_by_shots(known, ["task", "shots"])):
+        lines = [
+            Line(label, mark, *curve(mine, column))
+            for label, mark, mine in _by_identity(rows, marks)
+        ]
+        title = f"{task}, {shots_text(shots)}"
         svg = loss_curves(title, lines, ylabel)
         plots.append(Plot(f"{column}-{number}", column, title, str(task), svg))
     return plots
@@ -89,17 +88,16 @@ def plot_reuse(similarity: pd.DataFrame, marks: Mapping[str, Mark]) -> list[Plot
     if similarity.empty:
         return []
     same = similarity[similarity["layer_a"] == similarity["layer_b"]]
-    known = same.assign(_order=same["shots"].map(shots_order)).dropna(subset=["cka"])
-    groups = known.groupby(["task", "_order", "shots", "backbone"], sort=True)
+    groups = _by_shots(same.dropna(subset=["cka"]), ["task", "shots", "backbone"])
     plots = []
-    for number, ((task, _, shots, backbone), rows) in enumerate(groups):
+    for number, ((task, shots, backbone), rows) in enumerate(groups):
         names = list(dict.fromkeys(same[same["backbone"] == backbone]["layer_a"]))
         lines = []
         for label, mark, mine in _by_identity(rows, marks):
             layers = mine.groupby("layer_a")["cka"].agg(["mean", "std"]).reindex(names)
             x, y = np.arange(1.0, len(names) + 1), layers["mean"].to_numpy(float)
             lines.append(Line(label, mark, x, y, layers["std"].to_numpy(float)))
-        title = f"{task}, {shots_text(str(shots))}"
+        title = f"{task}, {shots_text(shots)}"
         if similarity["backbone"].nunique() > 1:
             title += f", {backbone}"
         svg = layer_profiles(title, lines)
@@ -145,6 +143,14 @@ def plot_cost(
         svg = metric_against_hours(str(task), lines)
         plots.append(Plot(f"cost-{number}", "cost", str(task), str(task), svg))
     return plots
+
+
+def _by_shots(
+    rows: pd.DataFrame, columns: Sequence[str]
+) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+    """Split rows by these columns, of which the second is the shots, the fewest first."""
+    groups = [(tuple(map(str, key)), mine) for key, mine in rows.groupby([*columns], sort=True)]
+    return sorted(groups, key=lambda one: (one[0][0], shots_order(one[0][1]), one[0]))
 
 
 def _by_identity(

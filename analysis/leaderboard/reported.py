@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import pandas as pd
-
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value
 from medssl_bench.analysis.studies.reported import NUMBER, read_corrections, read_reported
 from medssl_bench.analysis.tables import rows_of
@@ -146,32 +144,34 @@ def misprints() -> dict[int, str]:
 def printed_tables() -> list[Table]:
     """Return each paper's table of each task: a row per method and shots, a column per number."""
     tables, wrong = [], misprints()
-    groups = read_reported().groupby(["source", "table", "task"], sort=False)
-    for index, ((source, table, task), rows) in enumerate(groups):
-        units = ", ".join(f"{m}: {u}" for m, u in _units(rows).items())
-        columns = list(dict.fromkeys(zip(rows["target"], rows["metric"], strict=True)))
-        found: dict[tuple[str, ...], dict[tuple[str, str], Any]] = {}
-        row: Any
-        for row in rows.itertuples():
-            who = (row.method_label, row.shots, row.backbone, row.pretraining)
-            found.setdefault(who, {}).setdefault((row.target, row.metric), row)
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for place, cell in enumerate(rows_of(read_reported())):
+        found = groups.setdefault((cell["source"], cell["table"], cell["task"]), [])
+        found.append({**cell, "misprint": wrong.get(place, "")})
+    for index, ((source, table, task), cells) in enumerate(groups.items()):
+        units = {cell["metric"]: cell["unit"] for cell in cells}
+        columns = list(dict.fromkeys((cell["target"], cell["metric"]) for cell in cells))
+        rows: dict[tuple[str, ...], dict[tuple[str, str], dict[str, Any]]] = {}
+        for cell in cells:
+            who = tuple(cell[name] for name in ("method_label", "shots", "backbone", "pretraining"))
+            rows.setdefault(who, {}).setdefault((cell["target"], cell["metric"]), cell)
         body = [
             Row(
                 label,
                 None,
                 [
                     Value(shots, shots),
-                    *(_printed(mine.get(place), wrong) for place in columns),
+                    *(_printed(mine.get(place)) for place in columns),
                     Value(backbone, backbone),
                     Value(pretraining, pretraining),
                 ],
             )
-            for (label, shots, backbone, pretraining), mine in found.items()
+            for (label, shots, backbone, pretraining), mine in rows.items()
         ]
         heads = [f"{target} {metric}" for target, metric in columns]
-        name = HERE.get(str(task), task)
-        caption = f"{name}: {PAPERS.get(str(source), str(source))}, {table}"
-        notes = [f"as printed ({units})", *sorted({note for note in rows["note"] if note})]
+        caption = f"{HERE.get(task, task)}: {PAPERS.get(source, source)}, {table}"
+        told = ", ".join(f"{metric}: {unit}" for metric, unit in units.items())
+        notes = [f"as printed ({told})", *sorted({cell["note"] for cell in cells} - {""})]
         tables.append(
             Table(
                 f"printed-{index}",
@@ -184,15 +184,10 @@ def printed_tables() -> list[Table]:
     return tables
 
 
-def _units(rows: pd.DataFrame) -> Mapping[str, str]:
-    pairs = rows[["metric", "unit"]].drop_duplicates()
-    return {str(row.metric): str(row.unit) for row in pairs.itertuples(index=False)}
-
-
-def _printed(row: Any, wrong: Mapping[int, str]) -> Value:
-    """Write one row of the table of numbers; None where the paper prints no such number."""
-    if row is None:
+def _printed(cell: Mapping[str, Any] | None) -> Value:
+    """Write one printed number; None where the paper prints no such number."""
+    if cell is None:
         return Value(missing="not printed")
-    text = str(row.printed).replace("-", "\u2212")
-    text = f"{text} \u00b1 {row.std}" if row.std else text
-    return Value(text, float(row.value), note=wrong.get(row.Index, ""))
+    text = cell["printed"].replace("-", "\u2212")
+    text = f"{text} \u00b1 {cell['std']}" if cell["std"] else text
+    return Value(text, cell["value"], note=cell["misprint"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from medssl_bench.analysis.classification import is_classified
-from medssl_bench.analysis.leaderboard.forks import without_collector
+from medssl_bench.analysis.leaderboard.forks import MANY_ROWS, without_collector
 from medssl_bench.audit.exposure import audited_later, read_verdicts
 from medssl_bench.audit.verdicts import Verdict
 from medssl_bench.errors import BenchError
@@ -23,6 +24,8 @@ from medssl_bench.records.conflicts import Conflict, read_conflicts
 from medssl_bench.records.curves import read_curves
 from medssl_bench.store import Store
 
+SLICES = "slices"
+"""Folder of a record with pictures of test cases."""
 ONLY = ("probability", "predicted", "true")
 """Columns that only classification has."""
 
@@ -80,6 +83,11 @@ class Results:
         if not self.records or self.cases.empty:
             raise BenchError("nothing to report: no finished cell; `bench run` makes some")
 
+    @property
+    def large(self) -> bool:
+        """Whether work is shared by processes, and ``bench analyze`` draws its figures alone."""
+        return len(self.cases) >= MANY_ROWS
+
     @cached_property
     def segmented(self) -> pd.DataFrame:
         """Rows of ``cases`` of segmentation tasks, without the columns of the others."""
@@ -105,16 +113,25 @@ def numbers_of(histories: pd.DataFrame, prefix: str) -> list[str]:
 def read_slices(records: Iterable[Record], folders: Mapping[str, Path]) -> list[Slice]:
     """Find the pictures of each cell in its record's folder; the split says whose they are.
 
-    Records from before names were made safe have ``slices/<case>.png``.
+    ``folders`` are those that have any. Records from before names were made safe have
+    ``slices/<case>.png``.
     """
     found = []
     for record in records:
-        pictures = folders[record.key] / "slices"
-        if not pictures.is_dir():
-            continue
-        cases = {file_name(case, ".png"): case for case in record.split.test}
-        for path in sorted(pictures.glob("*.png")):
-            found.append(Slice(record.key, cases.get(path.name, path.stem), path))
+        if record.key in folders:
+            cases = {file_name(case, ".png"): case for case in record.split.test}
+            for path in sorted((folders[record.key] / SLICES).glob("*.png")):
+                found.append(Slice(record.key, cases.get(path.name, path.stem), path))
+    return found
+
+
+def find_viewers(root: Path, folders: Mapping[str, Path]) -> dict[str, list[Path]]:
+    """Return what ``bench view`` wrote of cases, by the key of their cell."""
+    keys = {folder: key for key, folder in folders.items()}
+    found: dict[str, list[Path]] = {}
+    for path in sorted((root / "views").glob("*/*/*.html")):
+        if key := keys.get(root / "records" / path.parent.relative_to(root / "views")):
+            found.setdefault(key, []).append(path)
     return found
 
 
@@ -143,6 +160,7 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
         more = f" (and {len(left_out) - 1} more)" if len(left_out) > 1 else ""
         raise BenchError(f"nothing to report: {left_out[0]}{more}")
     folders = {record.key: store.folder(record.cell) for record in records}
+    held = {key: {entry.name for entry in os.scandir(one)} for key, one in folders.items()}
     verdicts = read_verdicts(root)
     results = Results(
         cases=tables["cases"],
@@ -159,17 +177,11 @@ def read_results(root: Path) -> tuple[Results, list[str]]:
             key: sorted(store.pretraining_folder(key).glob("pictures/*_*.png"))
             for key in sorted(known.keys() & used)
         },
-        slices=read_slices(records, folders),
-        predictions=frozenset(
-            key for key, folder in folders.items() if (folder / PREDICTIONS).is_dir()
-        ),
-        viewers={
-            key: found
-            for key, folder in folders.items()
-            if (found := sorted((root / "views" / folder.parent.name / folder.name).glob("*.html")))
-        },
+        slices=read_slices(records, {key: folders[key] for key in held if SLICES in held[key]}),
+        predictions=frozenset(key for key in held if PREDICTIONS in held[key]),
+        viewers=find_viewers(root, folders),
         paths={
-            key: (folder.relative_to(root) / "record.json").as_posix()
+            key: f"{folder.relative_to(root).as_posix()}/record.json"
             for key, folder in folders.items()
         },
         conflicts=conflicts,

@@ -12,7 +12,14 @@ from matplotlib.axes import Axes
 from medssl_bench.analysis.leaderboard.marks import row_labels
 from medssl_bench.analysis.studies.drawing import marks_of, sheet, style, titled
 from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section
-from medssl_bench.analysis.tables import COMPARABLE, IDENTITY, as_words, shots_order
+from medssl_bench.analysis.tables import (
+    COMPARABLE,
+    IDENTITY,
+    RUN,
+    as_categories,
+    mean_table,
+    shots_order,
+)
 
 BINS = 50
 """A training loss is noisy: each run is averaged over so many stretches of steps."""
@@ -31,8 +38,9 @@ def analyse(evidence: Evidence) -> Outcome:
     histories, options = evidence.records.histories, evidence.options
     column = "validation_dice" if _known(histories, "validation_dice") else "loss"
     sections, drawn = [], []
-    known = histories.dropna(subset=[column])
-    known = as_words(known, [*COMPARABLE, *IDENTITY, "draw", "seed"])
+    known = histories[[*RUN, "step", column]].dropna(subset=[column])
+    known = as_categories(known, RUN)
+    known = known.assign(run=known.groupby(["draw", "seed"]).ngroup())
     for name, word in (("task", options.task), ("shots", options.shots)):
         if word is not None:
             known = known[known[name] == word]
@@ -129,10 +137,9 @@ def _curves(rows: pd.DataFrame, column: str) -> dict[str, tuple[str, pd.DataFram
     curves = {}
     for label, (identity, mine) in zip(labels, found, strict=True):
         # A stretch is named by its last step: what is known once it is over.
-        stretch = np.ceil(mine["step"] / width) * width
-        run = mine["draw"] + "/" + mine["seed"]
-        table = mine.groupby([stretch.rename("step"), run.rename("run")])[column].mean()
-        curves[label] = (identity["method"], table.unstack("run").sort_index())
+        stretch = np.ceil(mine["step"].to_numpy(float) / width) * width
+        table = mean_table(stretch, mine["run"], mine[column].to_numpy(float))
+        curves[label] = (identity["method"], table)
     return curves
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
@@ -9,7 +10,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+from medssl_bench.analysis import figures
 from medssl_bench.analysis.figures import (
     BLANK,
     Line,
@@ -114,6 +117,28 @@ def test_code_in_prose_is_marked_up_and_all_else_is_text() -> None:
     )
     svg = loss_curves("`a`", [line()], "`b`")
     assert "`" not in re.search("<desc.*?</desc>", svg, re.S)[0]
+
+
+@pytest.mark.parametrize("top", [1.0, 1e-4, 3e8])
+@pytest.mark.parametrize("labels", [["smit"], [f"method {i}" for i in range(12)], ["x" * 40] * 9])
+def test_the_plot_has_the_place_that_constrained_layout_gives(
+    labels: list[str], top: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    monkeypatch.setattr(figures, "_drawn_once", lambda figure: drawn.append(figure) or "<svg >")
+    lines = [replace(line(label), y=top * np.array([0.5, 0.7])) for label in labels]
+    loss_curves("t", lines)
+    monkeypatch.undo()
+    (figure,) = drawn
+    places = []
+    for engine in ("constrained", "none"):
+        figure.set_layout_engine(engine)
+        if engine == "constrained":
+            FigureCanvasSVG(figure).print_svg(io.StringIO())
+        else:
+            figures._drawn_once(figure)
+        places.append(figure.axes[0].get_position().get_points() * figure.bbox.size)
+    assert np.abs(places[0] - places[1]).max() < 0.5  # points
 
 
 def test_the_same_figure_is_the_same_file() -> None:

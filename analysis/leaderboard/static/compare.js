@@ -22,8 +22,12 @@ async function showComparison() {
   by.value = state.by;
   const table = comparedRows();
   const rows = Object.values(table);
+  const tasks = [...new Set(rows.map((row) => row.task))].filter((word) => agrees({ modality: MODALITY.get(word) }, ["modality"]));
+  if (!tasks.length) {
+    comparison.hidden = true; // no task that is compared by this metric passes the filters
+    return;
+  }
   comparison.hidden = false;
-  const tasks = [...new Set(rows.map((row) => row.task))];
   const chosenTask = fill(task, tasks.map((word) => [word, word]), state.ctask ?? state.task);
   const counts = [...new Set(rows.filter((row) => row.task === chosenTask).map((row) => row.shots))];
   const chosenShots = fill(shots, counts.map((word) => [word, word]), state.cshots ?? state.shots);

@@ -32,18 +32,16 @@ function restore({ cell, nodes, name, value }) {
 
 function put(part, text, value, reason, extra) {
   const { cell } = part;
-  cell.replaceChildren();
   cell.className = text === null ? "missing" : "";
   if (text === null) {
     delete cell.dataset.value;
-    cell.append(
+    cell.replaceChildren(
       element("span", { "aria-hidden": "true", title: reason }, "\u2014"),
       element("span", { class: "unseen" }, `missing: ${reason}`));
     return;
   }
   cell.dataset.value = value;
-  cell.append(element("span", { class: "text" }, text));
-  if (extra) cell.append(" ", extra);
+  cell.replaceChildren(element("span", { class: "text" }, text), ...(extra ? [" ", extra] : []));
 }
 
 function moved(before, after) {
@@ -90,10 +88,11 @@ function showDefinition() {
 
 // As written under the first definition, else by the definition that is shown.
 function usualOrder(table) {
-  restoreOrder(table);
   const definition = PAGE.definitions[shownDefinition];
   if (shownDefinition && table.closest(".board")) {
     sortTable(table, 1, definition.metric.startsWith("hd95") ? "ascending" : "descending");
+  } else {
+    restoreOrder(table);
   }
 }
 

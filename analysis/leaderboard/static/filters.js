@@ -53,14 +53,23 @@ controls.addEventListener("change", (event) => {
     const hidden = GROUP_BOXES.filter((box) => !box.checked).map((box) => box.value);
     choose({ hide: hidden.join(",") });
   } else {
-    choose({ [event.target.name]: event.target.value });
+    choose({ [event.target.name]: event.target.value, ...comparedToo(event.target) });
   }
 });
+
+// What a choice made for the whole page chooses in the comparison of two.
+function comparedToo({ name, value }) {
+  if (name === "metric" && state.by !== "auc" && COMPARED.includes(value)) return { by: value };
+  if (name === "task" || name === "modality") return { ctask: "", cshots: "", a: "", b: "", case: "" };
+  if (name === "shots") return { cshots: "", a: "", b: "" };
+  return {};
+}
 
 controls.addEventListener("reset", (event) => {
   event.preventDefault();
   choose(Object.fromEntries(
-    [...FILTERS, "hide", "sort"].map((name) => [name, ""]).concat([["metric", "dice"], ["empty", "left out"]])));
+    [...FILTERS, "hide", "sort"].map((name) => [name, ""])
+      .concat([["metric", "dice"], ["empty", "left out"], ...Object.entries(comparedToo({ name: "metric", value: "dice" }))])));
 });
 
 document.getElementById("permalink").addEventListener("click", () => copy(location.href, "Link"));

@@ -50,3 +50,5 @@ window.addEventListener("load", () => {
   setTimeout(() => window.scrollTo({ top: 0, behavior: "instant" }));
 });
 document.body.dataset.ready = "yes";
+// What takes a moment at the first switch of definition is done before anyone asks.
+setTimeout(() => { original ??= keepOriginal(); });

@@ -222,3 +222,43 @@ def test_hasty_choices_show_the_last_one_once(report: Made, visit: Visit) -> Non
     assert page.locator("#compared table").count() == 1
     assert page.locator("#compared thead button button").count() == 0
     assert page.locator("#compared .tools").count() == 1
+
+
+def test_choices_for_the_whole_page_hold_for_the_comparison(report: Made, visit: Visit) -> None:
+    page = visit(report, "#compare")
+    asked = page.locator("#pair select")
+    controls = page.locator("#controls")
+
+    def shown() -> dict[str, str]:
+        page.wait_for_selector("#compared-cases")
+        names = ("task", "shots", "by")
+        return {name: page.locator(f"#pair select[name={name}]").input_value() for name in names}
+
+    choose(page, task="amos_ct", shots="full", a="scratch", b="smit")
+    controls.locator("select[name=metric]").select_option("hd95")
+    assert shown() == {"task": "amos_ct", "shots": "full", "by": "hd95"}
+    ours = case_means(report, "scratch", "amos_ct", "full", "hd95")
+    assert number(fact(page, "Mean of scratch")) == pytest.approx(ours.mean(), abs=0.051)
+    tables = page.locator("details.block[data-by=hd95]:visible")
+    assert tables.count() and page.locator("details.block[data-by=dice]:visible").count() == 0
+    controls.locator("select[name=task]").select_option("phantom_mri")
+    assert shown()["task"] == "phantom_mri"
+    controls.locator("select[name=shots]").select_option("5")
+    assert shown() == {"task": "phantom_mri", "shots": "5", "by": "hd95"}
+    controls.locator("select[name=task]").select_option("")
+    controls.locator("select[name=modality]").select_option("CT")
+    assert shown()["task"] == "amos_ct"
+    assert asked.nth(0).locator("option").all_inner_texts() == ["amos_ct"]
+    controls.locator("button[type=reset]").click()
+    assert shown()["by"] == "dice" and asked.nth(0).locator("option").count() == 2
+
+
+def test_a_metric_that_nothing_is_compared_by_leaves_the_comparison(
+    report: Made, visit: Visit
+) -> None:
+    page = visit(report, "#view=compare&by=auc")
+    page.wait_for_selector("#compared dl")
+    page.locator("#controls select[name=metric]").select_option("hd95")
+    assert page.locator("#pair select[name=by]").input_value() == "auc"
+    page.locator("#controls select[name=modality]").select_option("MRI")
+    assert page.locator("#comparison").is_hidden()
