@@ -69,8 +69,8 @@ def main() -> int:
     text = describe(found)
     words.results.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(item), "verdict": item.verdict} for item in found]
-    (words.results / "proof.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (words.results / "proof.md").write_text(text)
+    (words.results / "proof.json").write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
+    (words.results / "proof.md").write_text(text, "utf-8")
     print(text)
     return 1 if failed or not holds(found) else 0
 

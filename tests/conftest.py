@@ -1,5 +1,6 @@
 """Shared fixtures. Threads per process = cores / processes, workers of xdist included."""
 
+import locale
 import os
 import sys
 from collections.abc import Iterator
@@ -58,3 +59,11 @@ def _what_a_module_registers_is_forgotten() -> Iterator[None]:
 def _what_a_test_registers_is_forgotten(_what_a_module_registers_is_forgotten) -> Iterator[None]:
     with registered_things_forgotten():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _the_locale_stays() -> Iterator[None]:
+    """Files are read as UTF-8 whatever a library sets: SimpleITK's DICOM sets the locale to C."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
