@@ -271,5 +271,9 @@ pairForm.addEventListener("change", (event) => {
     choose({ by: value, ctask: "", cshots: "", a: "", b: "", case: "" }); // other tasks
   }
   else if (name === "by") choose({ by: value });
-  else choose({ a: pairForm.elements.a.value, b: pairForm.elements.b.value });
+  else {
+    const other = pairForm.elements[name === "a" ? "b" : "a"];
+    const stays = state[other.name] || other.value !== value; // else it was nobody's choice
+    choose({ [name]: value, [other.name]: stays ? other.value : "" });
+  }
 });
