@@ -183,7 +183,7 @@ def _groups(random: np.random.Generator, runs: int, setting: Setting) -> Iterato
         differences(random, runs, setting, given=False).mean(axis=(2, 4), dtype=np.float64)
         for _ in range(2)
     )
-    p = np.array([compare_groups(*pair).p for pair in zip(first, second, strict=True)])
+    p = np.array([one.p for one in compare_groups(first, second)])
     yield _false(question, "Welch over draws and cases", setting, p)
     between = stats.mannwhitneyu(first.mean(axis=1), second.mean(axis=1), axis=1).pvalue
     yield _shown(question, "Mann-Whitney on case means", setting, between)

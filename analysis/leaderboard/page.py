@@ -228,6 +228,8 @@ class Report:
             for name in parts.PER_TASK
         }
         evidence = studied.evidence_of(self.results, wants_figures=not self.results.large)
+        for part in self.parts:
+            evidence.know_panels(part.task, part.of_groups)
         across = studied.study(evidence, "modality-gap")
         return {**found, "modality-gap": [across]}
 

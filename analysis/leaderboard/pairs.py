@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medssl_bench.analysis.leaderboard.overview import row_id
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number, shots_text
-from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE, settled
-from medssl_bench.analysis.statistics.crossed import p_values, paired_intervals
+from medssl_bench.analysis.statistics.answer import Answer, settled
+from medssl_bench.analysis.statistics.crossed import compare_drawn
 from medssl_bench.analysis.statistics.multiplicity import holm
-from medssl_bench.analysis.statistics.paired import median_interval, rank_biserial, wilcoxon
+from medssl_bench.analysis.statistics.paired import compare_checkpoints, rank_biserial
 from medssl_bench.analysis.statistics.panel import AREA, Panel
 from medssl_bench.analysis.studies.outcome import cell, digits_of
 from medssl_bench.analysis.tables import ROW
@@ -85,14 +84,17 @@ def compare_all(found: Sequence[Panel]) -> list[Board]:
 def _board(panel: Panel) -> Board:
     panel = panel.best_first()
     several, of_a_set = len(panel.draws) > 1, panel.metric == AREA
-    compare = _retrained if several or of_a_set else _checkpoints
     ids = [
         row_id(tuple({**one, "task": panel.task, "shots": panel.shots}[name] for name in ROW))
         for one in panel.identities
     ]
     means = panel.case_means
     firsts, seconds = np.array(panel.pairs).T
-    answers = compare(panel, firsts, seconds)
+    answers: list[Answer] = (
+        compare_drawn(panel.crossed[firsts] - panel.crossed[seconds])
+        if several or of_a_set
+        else compare_checkpoints(means[firsts] - means[seconds])
+    )
     adjusted = holm([answer.p for answer in answers])
     sign = 1 if panel.higher_is_better else -1
     betters = sign * settled(means[firsts] - means[seconds])
@@ -115,48 +117,6 @@ def _board(panel: Panel) -> Board:
         panel.metric, panel.task, panel.shots, panel.protocol, test,
         "Mean difference" if several or of_a_set else "Median difference", found, panel.left_out,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Answer:
-    difference: float
-    low: float
-    high: float
-    p: float
-    reason: str
-
-
-def _retrained(panel: Panel, first: NDArray[np.intp], second: NDArray[np.intp]) -> list[_Answer]:
-    differences = panel.crossed[first] - panel.crossed[second]
-    moved = (differences != 0).any(axis=(1, 2))
-    p = np.full(len(differences), np.nan)
-    if len(panel.cases) > 1 and moved.any():
-        p[moved] = p_values(differences[moved])
-    reasons = _reasons(panel, moved, "one test case has no spread")
-    return [
-        _Answer(one.mean, one.low, one.high, float(value), reason)
-        for one, value, reason in zip(paired_intervals(differences), p, reasons, strict=True)
-    ]
-
-
-def _checkpoints(panel: Panel, first: NDArray[np.intp], second: NDArray[np.intp]) -> list[_Answer]:
-    means = panel.case_means
-    differences = settled(means[first] - means[second])
-    moved = (differences != 0).any(axis=1)
-    p = np.full(len(differences), np.nan)
-    if len(panel.cases) > 1 and moved.any():
-        p[moved] = wilcoxon(differences[moved])
-    return [
-        _Answer(float(np.median(one)), *median_interval(one), float(value), reason)
-        for one, value, reason in zip(differences, p, _reasons(panel, moved, ONE_CASE), strict=True)
-    ]
-
-
-def _reasons(panel: Panel, moved: NDArray[np.bool_], one_case: str) -> list[str]:
-    """Say of each pair why it has no p, where it has none."""
-    if len(panel.cases) < 2:
-        return [one_case] * len(moved)
-    return ["" if any_difference else ALL_ZERO for any_difference in moved]
 
 
 def pair_tables(boards: Sequence[Board]) -> list[tuple[Board, Table]]:

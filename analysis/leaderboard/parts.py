@@ -16,6 +16,7 @@ from medssl_bench.analysis.leaderboard.marks import Mark
 from medssl_bench.analysis.leaderboard.results import Results, numbers_of
 from medssl_bench.analysis.leaderboard.standings import Definition, Key, Standing, standings
 from medssl_bench.analysis.statistics.panel import AREA, Panel, panels_of
+from medssl_bench.analysis.studies.groups import group_tables
 from medssl_bench.analysis.studies.outcome import Evidence
 
 PER_TASK = (
@@ -36,6 +37,8 @@ class TaskPart:
     standings: Mapping[Definition, Mapping[Key, Standing]]
     panels: Sequence[Panel]
     """By Dice, targets left out that the reference lacks."""
+    of_groups: Mapping[tuple[str, ...], list[Panel]]
+    """The same over the targets of each organ group alone."""
     pairs: Sequence[pairs.Board]
     costs: Mapping[Key, cost.Cost]
     plots: Sequence[plots.Plot]
@@ -97,6 +100,12 @@ def _part(work: _Work, task: str) -> TaskPart:
         targets=tables.targets_of(prepared) if len(cases) else nothing.assign(target=[]),
         standings=standings(cases, prepared) if len(cases) else {},
         panels=found,
+        of_groups={
+            targets: evidence.panels(targets=targets)
+            for targets in group_tables(evidence)[task].values()
+        }
+        if len(cases)
+        else {},
         pairs=pairs.compare_all([*found, *_distances(evidence), *_areas(classed)]),
         costs=costs,
         plots=[

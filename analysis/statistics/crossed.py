@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-from medssl_bench.analysis.statistics.answer import ALL_ZERO
+from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE_DRAWN, Answer
 
 LIMIT = 2 / 3
 """Confidence of the upper limit that stands for the draws' mean square in the degrees of freedom.
@@ -107,7 +107,7 @@ def retraining_test(difference: np.ndarray, *, alpha: float = 0.05) -> Retrainin
     if n_draws < 2:
         reason = "one draw says nothing about retraining; run more with --draws"
     elif n_cases < 2:
-        reason = "one test case has no spread"
+        reason = ONE_CASE_DRAWN
     elif not table.any():
         reason = ALL_ZERO
     if reason:
@@ -128,6 +128,24 @@ def retraining_test(difference: np.ndarray, *, alpha: float = 0.05) -> Retrainin
         n_draws=n_draws,
         n_cases=n_cases,
     )
+
+
+def compare_drawn(differences: np.ndarray, *, alpha: float = 0.05) -> list[Answer]:
+    """Test each table of ``(tables, draws, cases)`` as :func:`retraining_test` does, together.
+
+    With one draw the cases alone are random, as in :func:`paired_interval`.
+    """
+    tables = np.asarray(differences, float)
+    moved = (tables != 0).any(axis=(1, 2))
+    p = np.full(len(tables), np.nan)
+    if one_case := tables.shape[2] < 2:
+        reasons = [ONE_CASE_DRAWN] * len(tables)
+    else:
+        reasons = ["" if any_difference else ALL_ZERO for any_difference in moved]
+    if moved.any() and not one_case:
+        p[moved] = p_values(tables[moved])
+    found = zip(paired_intervals(tables, level=1 - alpha), p.tolist(), reasons, strict=True)
+    return [Answer(one.mean, one.low, one.high, value, reason) for one, value, reason in found]
 
 
 def p_values(tables: np.ndarray) -> np.ndarray:

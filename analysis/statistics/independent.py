@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
+from medssl_bench.analysis.statistics.answer import DECIMALS, Answer
 from medssl_bench.analysis.statistics.crossed import variance_of_mean
-
-
-@dataclass(frozen=True)
-class IndependentTest:
-    """Mean of the first group minus that of the second; two-sided."""
-
-    mean: float
-    low: float
-    high: float
-    p: float
-    """Welch's t over cases, and over draws where both groups have several."""
-    p_mann_whitney: float
-    """Of case means: about these checkpoints."""
-    n_first: int
-    n_second: int
-    reason: str = ""
 
 
 def compare_groups(
     first: NDArray[np.float64], second: NDArray[np.float64], *, alpha: float = 0.05
-) -> IndependentTest:
-    """Compare two groups of different cases.
+) -> list[Answer]:
+    """Compare two groups of different cases, table by table; two-sided.
 
     The variance of each group's mean is over its draws and cases as in
     :func:`~medssl_bench.analysis.statistics.crossed.variance_of_mean`; they add up, with Welch's
@@ -38,28 +21,25 @@ def compare_groups(
     give each group's paired differences.
 
     Args:
-        first: ``(draws, cases)``, seeds averaged, complete.
-        second: The same, of other cases; its draws may be of another number.
+        first: ``(tables, draws, cases)``, seeds averaged, complete.
+        second: As many tables, of other cases; its draws may be of another number.
         alpha: Level.
     """
-    means = float(first.mean() - second.mean())
-    counts = (first.shape[1], second.shape[1])
-    if min(counts) < 2:
+    differences = first.mean(axis=(1, 2)) - second.mean(axis=(1, 2))
+    if min(first.shape[2], second.shape[2]) < 2:
         reason = "fewer than two cases in a group"
-        return IndependentTest(means, np.nan, np.nan, np.nan, np.nan, *counts, reason)
-    parts = [variance_of_mean(np.asarray(table, float)) for table in (first, second)]
-    variance = sum(float(part) for part, _ in parts)
-    if variance == 0:
-        reason = "no spread in either group"
-        return IndependentTest(means, np.nan, np.nan, np.nan, np.nan, *counts, reason)
-    freedom = variance**2 / sum(float(part) ** 2 / float(own) for part, own in parts)
-    reach = float(stats.t.ppf(1 - alpha / 2, freedom)) * np.sqrt(variance)
-    return IndependentTest(
-        mean=means,
-        low=means - reach,
-        high=means + reach,
-        p=float(2 * stats.t.sf(abs(means) / np.sqrt(variance), freedom)),
-        p_mann_whitney=float(stats.mannwhitneyu(first.mean(axis=0), second.mean(axis=0)).pvalue),
-        n_first=counts[0],
-        n_second=counts[1],
-    )
+        return [Answer(mean, np.nan, np.nan, np.nan, reason) for mean in differences.tolist()]
+    parts = [variance_of_mean(np.asarray(tables, float)) for tables in (first, second)]
+    variance = parts[0][0] + parts[1][0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = variance**2 / sum(part**2 / own for part, own in parts)
+        p = 2 * stats.t.sf(np.abs(differences) / np.sqrt(variance), freedom)
+        reach = special.stdtrit(freedom, 1 - alpha / 2) * np.sqrt(variance)
+    return [
+        Answer(mean, mean - half, mean + half, value)
+        if spread > 10 ** (-2 * DECIMALS)  # equal values' mean is off in its last digit
+        else Answer(mean, np.nan, np.nan, np.nan, "no spread in either group")
+        for mean, half, value, spread in zip(
+            *(one.tolist() for one in (differences, reach, p, variance)), strict=True
+        )
+    ]

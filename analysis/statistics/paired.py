@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE, settled
+from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE, Answer, settled
 from medssl_bench.analysis.statistics.crossed import detectable_difference
 
 CLAIM = "about these checkpoints, over test cases; not about training again"
@@ -99,6 +99,27 @@ def compare_cases(
         detectable=detectable_difference(error, n - 1, alpha),
         reason=reason,
     )
+
+
+def compare_checkpoints(differences: NDArray[np.float64], *, alpha: float = 0.05) -> list[Answer]:
+    """Test each row of ``(rows, cases)`` as :func:`compare_cases` does, together.
+
+    Returns the median over cases, its distribution-free interval, and Wilcoxon's p.
+    """
+    rows = settled(np.asarray(differences, float))
+    moved = (rows != 0).any(axis=1)
+    p = np.full(len(rows), np.nan)
+    if one_case := rows.shape[1] < 2:
+        reasons = [ONE_CASE] * len(rows)
+    else:
+        reasons = ["" if any_difference else ALL_ZERO for any_difference in moved]
+    if moved.any() and not one_case:
+        p[moved] = wilcoxon(rows[moved])
+    found = zip(rows, p.tolist(), reasons, strict=True)
+    return [
+        Answer(float(np.median(row)), *median_interval(row, 1 - alpha), value, reason)
+        for row, value, reason in found
+    ]
 
 
 def wilcoxon(values: NDArray[np.float64]) -> NDArray[np.float64]:

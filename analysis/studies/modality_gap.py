@@ -6,7 +6,7 @@ are paired.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -16,10 +16,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medssl_bench.analysis.leaderboard.results import Results
-from medssl_bench.analysis.statistics.crossed import retraining_test
+from medssl_bench.analysis.statistics.answer import settled
+from medssl_bench.analysis.statistics.crossed import compare_drawn
 from medssl_bench.analysis.statistics.independent import compare_groups
 from medssl_bench.analysis.statistics.multiplicity import CORRECTIONS
-from medssl_bench.analysis.statistics.paired import compare_cases
+from medssl_bench.analysis.statistics.paired import compare_checkpoints
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.studies.drawing import (
     METRIC_NAMES,
@@ -36,6 +37,8 @@ from medssl_bench.digest import digest
 from medssl_bench.keys import common_words
 
 Crossed = NDArray[np.float64]
+Place = tuple[Panel, int]
+"""A method in the panel that it was compared in."""
 
 SHOWN = {
     "group": "{group}",
@@ -138,15 +141,14 @@ def _rows(
             for asked in [evidence.asked(replace(evidence.options, task=task))]
         ]
         common = [key for key in sides[0] if key in sides[1]]
-        for key in sorted(common, key=lambda one: shots_order(one[0])):
-            first, second = sides[0][key], sides[1][key]
-            base = [_baseline(panel) for panel, _ in (first, second)]
-            identity = first[0].identities[first[1]]
-            title = f"{ct} against {mri}, shots {key[0]}, {identity['backbone']},"
+        common.sort(key=lambda one: shots_order(one[0]))
+        places = [(sides[0][key], sides[1][key]) for key in common]
+        made = _compared(places, evidence.options.alpha)
+        for (shots, *_), ((panel, place), _), row in zip(common, places, made, strict=True):
+            identity = panel.identities[place]
+            title = f"{ct} against {mri}, shots {shots}, {identity['backbone']},"
             title += f" {identity['profile']}, tuning {tuning[identity['protocol']][:8]}"
-            rows.setdefault(title, []).append(
-                _row(group, first, second, base, evidence.options.alpha)
-            )
+            rows.setdefault(title, []).append({"group": group, **row})
     return rows
 
 
@@ -178,6 +180,57 @@ def _words(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _compared(places: Sequence[tuple[Place, Place]], alpha: float) -> list[dict[str, object]]:
+    """Return what a row says of each method of two tasks; panels are compared whole."""
+    together: dict[tuple[int, int], list[int]] = {}
+    for number, ((first, _), (second, _)) in enumerate(places):
+        together.setdefault((id(first), id(second)), []).append(number)
+    rows: dict[int, dict[str, object]] = {}
+    for numbers in together.values():
+        (panel, _), (other, _) = places[numbers[0]]
+        own, elsewhere = ([places[number][side][1] for number in numbers] for side in (0, 1))
+        rows |= zip(numbers, _compare_panels(panel, own, other, elsewhere, alpha), strict=True)
+    return [rows[number] for number in range(len(places))]
+
+
+def _compare_panels(
+    panel: Panel, own: Sequence[int], other: Panel, elsewhere: Sequence[int], alpha: float
+) -> list[dict[str, object]]:
+    """Compare methods of a CT panel with the same ones, by their places, of an MRI panel."""
+    paired = panel.cases == other.cases
+    ct, mri = panel.crossed[own], other.crossed[elsewhere]
+    gaps = compare_modalities(ct, mri, paired=paired, alpha=alpha)
+    base = _baseline(panel), _baseline(other)
+    names = [panel.identities[place]["method"] for place in own]
+    if base[0] is None or base[1] is None:
+        interactions = [_nothing(f"{BASELINE} was not run on both")] * len(names)
+    else:
+        interactions = compare_modalities(ct - base[0], mri - base[1], paired=paired, alpha=alpha)
+    this = _nothing(f"this is {BASELINE}")
+    rows: list[dict[str, object]] = []
+    for number, (place, name, gap) in enumerate(zip(own, names, gaps, strict=True)):
+        interaction = this if name == BASELINE else interactions[number]
+        rows.append(
+            {
+                "method": panel.methods[place],
+                "name": name,
+                "ct": float(ct[number].mean()),
+                "mri": float(mri[number].mean()),
+                "mean": gap.mean,
+                "low": gap.low,
+                "high": gap.high,
+                "p": gap.p,
+                "interaction": interaction.mean,
+                "interaction_low": interaction.low,
+                "interaction_high": interaction.high,
+                "p_interaction": interaction.p,
+                "test": gap.test,
+                "reason": gap.reason,
+            }
+        )
+    return rows
+
+
 def _baseline(panel: Panel) -> Crossed | None:
     for place, identity in enumerate(panel.identities):
         if identity["method"] == BASELINE:
@@ -185,61 +238,32 @@ def _baseline(panel: Panel) -> Crossed | None:
     return None
 
 
-def _row(
-    group: str,
-    first: tuple[Panel, int],
-    second: tuple[Panel, int],
-    base: list[Crossed | None],
-    alpha: float,
-) -> dict[str, object]:
-    (panel, place), (other, elsewhere) = first, second
-    ct, mri = panel.crossed[place], other.crossed[elsewhere]
-    paired = panel.cases == other.cases
-    gap = compare_modalities(ct, mri, paired=paired, alpha=alpha)
-    nothing = Difference(np.nan, np.nan, np.nan, np.nan, "", f"{BASELINE} was not run on both")
-    name = panel.identities[place]["method"]
-    interaction = nothing
-    if name == BASELINE:
-        interaction = Difference(np.nan, np.nan, np.nan, np.nan, "", f"this is {BASELINE}")
-    elif base[0] is not None and base[1] is not None:
-        interaction = compare_modalities(ct - base[0], mri - base[1], paired=paired, alpha=alpha)
-    return {
-        "group": group,
-        "method": panel.methods[place],
-        "name": name,
-        "ct": float(ct.mean()),
-        "mri": float(mri.mean()),
-        "mean": gap.mean,
-        "low": gap.low,
-        "high": gap.high,
-        "p": gap.p,
-        "interaction": interaction.mean,
-        "interaction_low": interaction.low,
-        "interaction_high": interaction.high,
-        "p_interaction": interaction.p,
-        "test": gap.test,
-        "reason": gap.reason,
-    }
+def _nothing(reason: str) -> Difference:
+    return Difference(np.nan, np.nan, np.nan, np.nan, "", reason)
 
 
-def compare_modalities(ct: Crossed, mri: Crossed, *, paired: bool, alpha: float) -> Difference:
-    """Compare ``(draws, cases)`` of two tasks; ``paired`` where the cases are the same patients.
+def compare_modalities(
+    ct: Crossed, mri: Crossed, *, paired: bool, alpha: float
+) -> list[Difference]:
+    """Compare ``(methods, draws, cases)`` of two tasks, method by method.
 
-    Different patients: Welch over draws and cases. The same patients: the draw x case test of their
-    differences, or with one draw or unequal draws the Wilcoxon test of case means.
+    ``paired`` says that the cases are the same patients. Different patients: Welch over draws and
+    cases. The same patients: the draw x case test of their differences, or with one draw or unequal
+    draws the Wilcoxon test of case means.
     """
     if not paired:
-        found = compare_groups(ct, mri, alpha=alpha)
-        return Difference(
-            found.mean, found.low, found.high, found.p, "unpaired, Welch", found.reason
-        )
-    if len(ct) == len(mri) > 1:
-        test = retraining_test(ct - mri, alpha=alpha)
-        return Difference(
-            test.mean, test.low, test.high, test.p, "paired, draws x cases", test.reason
-        )
-    cases = compare_cases(ct.mean(axis=0) - mri.mean(axis=0), alpha=alpha)
-    return Difference(cases.mean, np.nan, np.nan, cases.p, "paired, Wilcoxon by case", cases.reason)
+        test, answers = "unpaired, Welch", compare_groups(ct, mri, alpha=alpha)
+    elif ct.shape[1] == mri.shape[1] > 1:
+        test, answers = "paired, draws x cases", compare_drawn(ct - mri, alpha=alpha)
+    else:
+        cases = settled(ct.mean(axis=1) - mri.mean(axis=1))
+        return [
+            Difference(mean, np.nan, np.nan, one.p, "paired, Wilcoxon by case", one.reason)
+            for mean, one in zip(
+                cases.mean(axis=1).tolist(), compare_checkpoints(cases), strict=True
+            )
+        ]
+    return [Difference(x.difference, x.low, x.high, x.p, test, x.reason) for x in answers]
 
 
 def _notes(rows: list[dict[str, object]]) -> list[str]:

@@ -66,6 +66,11 @@ class Evidence:
         """Take the case table as ``tables.prepare`` returns it from whoever has it already."""
         self._prepared[:] = [prepared]
 
+    def know_panels(self, task: str, by_targets: Mapping[tuple[str, ...], list[Panel]]) -> None:
+        """Take the panels of a task over all its shots from whoever made them of its records."""
+        for targets, found in by_targets.items():
+            self._panels[self.options.metric, task, None, targets] = found
+
     def panels(
         self, *, targets: Sequence[str] | None = None, shots: str | None = None
     ) -> list[Panel]:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from statsmodels.stats.power import TTestPower
 from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE
 from medssl_bench.analysis.statistics.bootstrap import resampled_means, resampled_together
 from medssl_bench.analysis.statistics.crossed import (
+    compare_drawn,
     detectable_difference,
     paired_interval,
     paired_intervals,
@@ -28,6 +30,7 @@ from medssl_bench.analysis.statistics.independent import compare_groups
 from medssl_bench.analysis.statistics.multiplicity import benjamini_hochberg, holm
 from medssl_bench.analysis.statistics.paired import (
     compare_cases,
+    compare_checkpoints,
     flip_signs,
     median_interval,
     rank_biserial,
@@ -138,6 +141,42 @@ def test_one_draw_is_the_t_test_over_cases_and_no_statement_on_retraining():
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
     found = retraining_test(table)
     assert math.isnan(found.p) and "one draw" in found.reason
+
+
+def test_tables_tested_together_are_tested_as_alone():
+    tables = np.stack([normal(3, 9, seed=seed) + 0.5 for seed in range(4)])
+    tables[2] = 0
+    for one, table in zip(compare_drawn(tables, alpha=0.1), tables, strict=True):
+        alone = retraining_test(table, alpha=0.1)
+        expected = (alone.mean, alone.low, alone.high, alone.p)
+        assert astuple(one)[:4] == pytest.approx(expected, nan_ok=True)
+        assert one.reason == alone.reason
+    single = compare_drawn(tables[:, :, :1])
+    assert {one.reason for one in single} == {retraining_test(tables[0, :, :1]).reason}
+    assert all(math.isnan(one.p) for one in single)
+
+
+def test_checkpoints_compared_together_are_compared_as_alone():
+    rows = normal(4, 12) + 0.3
+    rows[1] = 0
+    rows[2, :3] = [0.0, 0.5, -0.5]  # a zero and a tie in one row alone
+    for one, row in zip(compare_checkpoints(rows, alpha=0.1), rows, strict=True):
+        alone = compare_cases(row, alpha=0.1)
+        expected = (alone.median, alone.median_low, alone.median_high, alone.p)
+        assert astuple(one)[:4] == pytest.approx(expected, nan_ok=True, abs=1e-11)
+        assert one.reason == alone.reason
+    assert compare_checkpoints(rows[:, :1])[0].reason == ONE_CASE
+
+
+def test_groups_compared_together_are_compared_as_alone():
+    first, second = normal(3, 2, 12), normal(3, 4, 20, seed=1) + 0.7
+    first[1], second[1] = 0.5, 0.2  # no spread in one table alone
+    together = compare_groups(first, second)
+    for one, own, other in zip(together, first, second, strict=True):
+        assert astuple(one) == pytest.approx(
+            astuple(compare_groups(own[None], other[None])[0]), nan_ok=True
+        )
+    assert [bool(one.reason) for one in together] == [False, True, False]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -288,13 +327,13 @@ def test_the_gaps_interval_agrees_with_resampling():
 
 def test_different_patients_are_compared_by_welch():
     first, second = normal(1, 12), normal(1, 20, seed=1) * 2 + 0.7
-    found = compare_groups(first, second)
+    found = compare_groups(first[None], second[None])[0]
     expected = stats.ttest_ind(first[0], second[0], equal_var=False)
     assert found.p == pytest.approx(expected.pvalue)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval(0.95)))
-    assert found.p_mann_whitney == stats.mannwhitneyu(first[0], second[0]).pvalue
-    assert compare_groups(first[:, :1], second).reason
-    assert compare_groups(np.ones((1, 3)), np.zeros((1, 3))).reason == "no spread in either group"
+    assert compare_groups(first[None, :, :1], second[None])[0].reason
+    constant = compare_groups(np.ones((1, 1, 3)), np.zeros((1, 1, 3)))[0]
+    assert constant.reason == "no spread in either group" and math.isnan(constant.p)
 
 
 def test_interquartile_mean_and_profiles_by_hand():

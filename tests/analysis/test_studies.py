@@ -4,7 +4,7 @@ import copy
 import csv
 import json
 import math
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,6 +18,7 @@ from scipy import stats
 from medssl_bench import registry
 from medssl_bench.analysis.leaderboard.results import read_results
 from medssl_bench.analysis.simulation import simulate
+from medssl_bench.analysis.statistics.crossed import retraining_test
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.studies import ranking, significance
 from medssl_bench.analysis.studies.convergence import describe, steps_to
@@ -138,13 +139,23 @@ def test_a_groups_mean_is_over_its_targets(results, case_table):
 
 def test_the_modality_gap_pairs_the_same_patients_only():
     random = np.random.default_rng(0)
-    ct, mri = random.normal(0.8, 0.05, (3, 12)), random.normal(0.78, 0.05, (3, 12))
-    paired = compare_modalities(ct, mri, paired=True, alpha=0.05)
-    assert paired.test == "paired, draws x cases" and paired.mean == (ct - mri).mean()
-    apart = compare_modalities(ct, mri[:, :9], paired=False, alpha=0.05)
-    assert apart.test == "unpaired, Welch"
-    single = compare_modalities(ct[:1], mri[:1], paired=True, alpha=0.05)
-    assert single.p == pytest.approx(stats.wilcoxon(ct[0] - mri[0]).pvalue)
+    ct, mri = random.normal(0.8, 0.05, (2, 3, 12)), random.normal(0.78, 0.05, (2, 3, 12))
+    paired = compare_modalities(ct, mri, paired=True, alpha=0.1)
+    for one, first, second in zip(paired, ct, mri, strict=True):
+        alone = retraining_test(first - second, alpha=0.1)
+        assert one.test == "paired, draws x cases"
+        assert astuple(one)[:4] == pytest.approx((alone.mean, alone.low, alone.high, alone.p))
+    apart = compare_modalities(ct, mri[:, :, :9], paired=False, alpha=0.05)
+    assert {one.test for one in apart} == {"unpaired, Welch"}
+    single = compare_modalities(ct[:, :1], mri[:, :1], paired=True, alpha=0.05)
+    for one, gap in zip(single, (ct - mri)[:, 0], strict=True):
+        assert one.mean == pytest.approx(gap.mean())
+        assert one.p == pytest.approx(stats.wilcoxon(gap).pvalue)
+    unequal = compare_modalities(ct, mri[:, :2], paired=True, alpha=0.05)
+    for one, first, second in zip(unequal, ct, mri, strict=True):
+        gap = first.mean(axis=0) - second[:2].mean(axis=0)
+        assert one.test == "paired, Wilcoxon by case"
+        assert one.p == pytest.approx(stats.wilcoxon(gap).pvalue)
 
 
 def test_the_modality_gap_and_its_interaction(results):
