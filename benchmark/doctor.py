@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medssl_bench.errors import BenchError
+from medssl_bench.provenance import DISTRIBUTION
 from medssl_bench.validation import check_writable, nearest_existing
 from medssl_bench.workspace import FILE, Workspace, load_workspace
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from medssl_bench.slurm.site import Site
 
 Level = Literal["ok", "note", "warning", "broken"]
-DISTRIBUTION = "medssl-bench"
 ROOM_BYTES = 5 * 2**30
 """Less free disk than this is worth a warning; what a plan needs is checked by ``bench run``."""
 
@@ -117,7 +117,11 @@ def check_cluster(site: Site) -> Iterator[Check]:
 def check_software() -> Iterator[Check]:
     """Versions of Python, of this package, of what it needs, and of its extras."""
     yield Check("software", "python", "ok", platform.python_version(), sys.executable)
-    yield Check("software", DISTRIBUTION, "ok", importlib.metadata.version(DISTRIBUTION))
+    own = _version(DISTRIBUTION)
+    if own is None:
+        yield Check("software", DISTRIBUTION, "broken", "not installed", "pip install -e .")
+        return
+    yield Check("software", DISTRIBUTION, "ok", own)
     from packaging.requirements import Requirement
 
     needs = [Requirement(line) for line in importlib.metadata.requires(DISTRIBUTION) or []]

@@ -8,15 +8,19 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medssl_bench.errors import BenchError
 from medssl_bench.record import Git, Machine
 
 if TYPE_CHECKING:
     import torch
+
+DISTRIBUTION = "medssl-bench"
 
 
 def environment(device: torch.device | str, precision: str) -> dict[str, Any]:
@@ -109,18 +113,27 @@ def available_cores() -> int:
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Return the versions of Python, of this package and of what it depends on."""
+    """Return the versions of Python, of this package and of what it depends on.
+
+    Raises:
+        BenchError: One of them is not installed, so that no record could say what made it.
+    """
     import torch
 
-    versions = {
-        "python": platform.python_version(),
-        "medssl-bench": importlib.metadata.version("medssl-bench"),
-    }
-    for requirement in importlib.metadata.requires("medssl-bench") or []:
-        specifier, _, marker = requirement.partition(";")
-        name = re.match(r"[A-Za-z0-9._-]+", specifier)
-        if name and "extra" not in marker:
-            versions[name[0]] = importlib.metadata.version(name[0])
+    name = DISTRIBUTION
+    try:
+        versions = {"python": platform.python_version(), name: importlib.metadata.version(name)}
+        for requirement in importlib.metadata.requires(DISTRIBUTION) or []:
+            specifier, _, marker = requirement.partition(";")
+            found = re.match(r"[A-Za-z0-9._-]+", specifier)
+            if found and "extra" not in marker:
+                name = found[0]
+                versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        raise BenchError(
+            f"{name} is not installed in {sys.prefix}, and each record names its version;"
+            " `bench doctor` says what else is missing"
+        ) from None
     # With its build (+cpu, +cu130), which decides the kernels.
     versions["torch"] = str(torch.__version__)
     return versions

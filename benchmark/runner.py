@@ -22,7 +22,7 @@ from medssl_bench.data.digest_index import INDEX
 from medssl_bench.interrupt import Interrupted, listen, told
 from medssl_bench.preparation import prepare_plan
 from medssl_bench.progress import Emit, Relay
-from medssl_bench.provenance import available_cores
+from medssl_bench.provenance import available_cores, library_versions
 from medssl_bench.registry import load_plugins
 from medssl_bench.store import Store
 from medssl_bench.worker import Failure, Worker, clear_leftovers
@@ -42,8 +42,10 @@ def run_plan(
     ``cores`` are shared by the workers; by default all that this process may use.
 
     Raises:
+        BenchError: Something that every record needs is missing.
         Interrupted: Told to stop; the same plan goes on from what was saved.
     """
+    library_versions()  # what cannot be recorded is told before hours of training
     clear_leftovers(plan, Store(root))
     prepare_plan(plan, cache, emit)
     if workers <= 1:

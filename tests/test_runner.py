@@ -1,5 +1,6 @@
 """What a run says of work that failed at first and was recorded later."""
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from click.testing import CliRunner
 from medssl_bench.claims import Claim
 from medssl_bench.cli import bench
 from medssl_bench.config import load_settings
-from medssl_bench.errors import CaseError, FaultyDataError
+from medssl_bench.errors import BenchError, CaseError, FaultyDataError
 from medssl_bench.plan import Plan, Request, build_plan
+from medssl_bench.provenance import library_versions
 from medssl_bench.record import Record
-from medssl_bench.runner import _recorded_units
+from medssl_bench.runner import _recorded_units, run_plan
 from medssl_bench.store import Store
 from medssl_bench.training import Compute
 from medssl_bench.worker import Failure, Worker
@@ -52,6 +54,23 @@ def test_the_log_of_a_failure_goes_when_its_unit_is_recorded(plan: Plan, tmp_pat
     worker._try("cell-3", "unit", lambda: False, faulty)
     assert worker._try("cell-4", "unit", lambda: False, lambda claim: "fine") is True
     assert list((tmp_path / "failures").iterdir()) == []
+
+
+def test_what_no_record_could_name_is_told_before_anything_starts(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "timm":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    library_versions.cache_clear()
+    with pytest.raises(BenchError, match="timm is not installed"):
+        run_plan(plan, tmp_path / "results", tmp_path / "cache", 1, lambda event: None)
+    assert not (tmp_path / "results").exists() and not (tmp_path / "cache").exists()
 
 
 def test_status_names_what_is_unfinished_and_what_failed(plan: Plan, tmp_path: Path) -> None:
