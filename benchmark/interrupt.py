@@ -7,7 +7,9 @@ A loop asks :func:`told` at the end of each step, writes a checkpoint and raises
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 ROUND = 16
@@ -53,3 +55,40 @@ def listen(*signals: signal.Signals, then: Callable[[signal.Signals], None] | No
 
     for one in signals:
         signal.signal(one, hear)
+
+
+@contextmanager
+def saved_first(announce: Callable[[], None]) -> Iterator[None]:
+    """Let the first Ctrl-C leave word, and ``announce`` it; the second one ends things at once.
+
+    Raises:
+        KeyboardInterrupt: Work stopped at either.
+    """
+    before = signal.getsignal(signal.SIGINT)
+
+    def hear(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        tell("SIGINT")
+        announce()
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Interrupted:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, before)
+        tell(None)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that start meanwhile ignore Ctrl-C, which reaches them too: this one tells them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medssl_bench.errors import BenchError
+from medssl_bench.interrupt import deaf_children
 from medssl_bench.provenance import available_cores
 from medssl_bench.registry import load_plugins
 
@@ -45,7 +46,9 @@ def in_processes(
     ) as pool:
         done = 0
         try:
-            for result in pool.map(work, pieces):
+            with deaf_children():
+                results = pool.map(work, pieces)
+            for result in results:
                 yield result
                 done += 1
         except BrokenProcessPool:
@@ -54,3 +57,6 @@ def in_processes(
                 f" {done} of {len(pieces)} pieces of work; run the same command again: what is"
                 " written stays"
             ) from None
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

@@ -150,13 +150,14 @@ def prepare_cases(
             initargs=(tuple(plugins),),
         ) as pool:
             try:
-                jobs = {pool.submit(_prepare_many, cache, owner, c): len(c) for c in chunks}
+                with interrupt.deaf_children():
+                    jobs = {pool.submit(_prepare_many, cache, owner, c): len(c) for c in chunks}
                 for job in as_completed(jobs):
                     faults |= dict(job.result())
                     done += jobs[job]
                     emit(Event(title, done, len(cases)))
                     interrupt.check()
-            except interrupt.Interrupted:
+            except (interrupt.Interrupted, KeyboardInterrupt):
                 pool.shutdown(cancel_futures=True)
                 raise
             except BrokenProcessPool:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medssl_bench.data.digest_index import INDEX
-from medssl_bench.interrupt import Interrupted, listen, told
+from medssl_bench.interrupt import Interrupted, deaf_children, listen, told
 from medssl_bench.preparation import prepare_plan
 from medssl_bench.progress import Emit, Relay
 from medssl_bench.provenance import available_cores, library_versions
@@ -58,22 +58,27 @@ def run_plan(
     children = [context.Process(target=_child, args=task, daemon=False) for _ in range(workers)]
     with Relay(events, emit):
         for number, child in enumerate(children):
-            with _seeing_gpu(plan, number):
+            with _seeing_gpu(plan, number), deaf_children():
                 child.start()
         failures: dict[str, Failure] = {}
         passed_on = False
-        while any(child.is_alive() for child in children) or not results.empty():
-            if told() and not passed_on:
-                passed_on = True
-                for child in children:
-                    if child.pid is not None and child.is_alive():
-                        os.kill(child.pid, signal.SIGUSR1)
-            try:
-                failures.update({failure.unit: failure for failure in results.get(timeout=0.5)})
-            except queue.Empty:
-                continue
-        for child in children:
-            child.join()
+        try:
+            while any(child.is_alive() for child in children) or not results.empty():
+                if told() and not passed_on:
+                    passed_on = True
+                    for child in children:
+                        if child.pid is not None and child.is_alive():
+                            os.kill(child.pid, signal.SIGUSR1)
+                try:
+                    failures.update({failure.unit: failure for failure in results.get(timeout=0.5)})
+                except queue.Empty:
+                    continue
+            for child in children:
+                child.join()
+        except KeyboardInterrupt:
+            for child in children:
+                child.kill()
+            raise
     # One that was still starting up knew no better than to end at the signal.
     if told() and any(child.exitcode == STOPPED or (child.exitcode or 0) < 0 for child in children):
         raise Interrupted(str(told()))
@@ -141,5 +146,3 @@ def _child(
         results.put(Worker(plan, root, cache, events.put).run())
     except Interrupted:
         sys.exit(STOPPED)
-    except KeyboardInterrupt:  # it reaches every process, and the parent says so in one line
-        sys.exit(130)

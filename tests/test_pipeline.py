@@ -152,6 +152,29 @@ def test_a_killed_run_goes_on_and_ends_bit_for_bit_the_same(folder: Path) -> Non
     assert not list((broken / "work").iterdir())
 
 
+def test_ctrl_c_saves_what_runs_in_every_process_and_says_so_in_a_line(folder: Path) -> None:
+    process = subprocess.Popen(
+        [*words("smit", "stopped"), "--workers", "2"], stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    results = folder / "stopped"
+    limit = time.monotonic() + 240
+    while not list(results.glob("work/pretraining-*/**/checkpoint-*.pt")):
+        assert process.poll() is None, "ended before it wrote a checkpoint"
+        assert time.monotonic() < limit, "no checkpoint"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "saving what runs" in told and "run the same command again" in told
+    assert "Traceback" not in told and "KeyboardInterrupt" not in told
+    assert list(results.glob("work/pretraining-*/**/checkpoint-*.pt"))
+    done = bench("smit", "stopped")
+    assert done.returncode == 0, done.stderr
+    assert len(records(results)) == 1 and not list((results / "work").iterdir())
+
+
 def test_two_processes_share_the_work_instead_of_doubling_it(folder: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     pair = [

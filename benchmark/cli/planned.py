@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from medssl_bench.interrupt import saved_first
 
 if TYPE_CHECKING:
     from medssl_bench.plan import Plan
@@ -137,7 +140,7 @@ def carry_out(
             document = plan_json(plan, root, cache, expected, storage)
             click.echo(json.dumps(document, indent=1))
         return 0
-    with Progress(plain or None, quiet=as_json) as progress:
+    with Progress(plain or None, quiet=as_json) as progress, saving_what_runs(plan):
         outcome = execute(plan, root, cache, workers, progress.emit)
     if as_json:
         document = plan_json(plan, root, cache, expected)
@@ -147,6 +150,17 @@ def carry_out(
     else:
         _summarise(plan, root, outcome.failures)
     return 0 if outcome.ok else 1
+
+
+@contextmanager
+def saving_what_runs(plan: Plan) -> Iterator[None]:
+    """Let Ctrl-C save what runs first; processes that train together know of no such word."""
+    if plan.compute.devices > 1:
+        yield
+        return
+    word = "bench: saving what runs; Ctrl-C again stops at once"
+    with saved_first(lambda: click.echo(word, err=True)):
+        yield
 
 
 def _mark_recorded(document: dict[str, Any], plan: Plan, store: Store) -> None:

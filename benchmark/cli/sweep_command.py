@@ -134,13 +134,14 @@ def command(
 def _run(planned: PlannedSweep, workers: int, as_json: bool, plain: bool) -> int:
     """Run the plans one after another on this machine."""
     from medssl_bench.api import execute
-    from medssl_bench.cli.planned import show_failures
+    from medssl_bench.cli.planned import saving_what_runs, show_failures
     from medssl_bench.progress import Progress
 
     failures = {}
     with Progress(plain or None, quiet=as_json) as progress:
         for plan in planned.plans:
-            outcome = execute(plan, planned.root, planned.cache, workers, progress.emit)
+            with saving_what_runs(plan):
+                outcome = execute(plan, planned.root, planned.cache, workers, progress.emit)
             failures.update({failure.unit: failure for failure in outcome.failures})
     left = planned.unrecorded()
     if as_json:
