@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from medssl_bench import registry
-from medssl_bench.method import Batch, Losses, Method, Progress
+from medssl_bench.method import Batch, Losses, Method, Place, Progress
 from medssl_bench.methods import METHODS
 from medssl_bench.networks import build_encoder, build_segmentor
 from medssl_bench.networks.compiling import compile_blocks
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 
 SMALL: dict[str, dict[str, Any]] = {
     name: {"hidden": 64, "bottleneck": 32, "out": 64} for name in ("dino", "ibot", "smit")
-}
+} | {"brainmvp": {"template": (40, 36, 34)}}
 CROP = (32, 32, 32)
 
 
@@ -43,12 +43,18 @@ def build(name: str) -> Method:
 
 def step(method: Method, device: str) -> tuple[Losses, dict[str, torch.Tensor]]:
     """Return the losses of one step on fixed crops, and every gradient, on the CPU."""
-    views = tuple(
-        torch.rand(3, 1, *CROP, generator=torch.Generator().manual_seed(view)).to(device)
-        for view in range(method.requires.views)
-    )
     scans = tuple(torch.Generator().manual_seed(scan) for scan in range(3))
-    losses = method(Batch(views, Progress(5, 100), scans, ("a", "b", "c")))
+    progress, cases = Progress(5, 100), ("a", "b", "c")
+    crops = [
+        torch.rand(3, 1, *CROP, generator=torch.Generator().manual_seed(view)).to(device)
+        for view in range(max(method.requires.views, method.requires.min_modalities))
+    ]
+    if method.requires.min_modalities > 1:
+        channels = tuple({"T1": crops[0][i, 0], "T2": crops[1][i, 0]} for i in range(3))
+        places = (Place((2, 0, 1), (40, 36, 34)),) * 3
+        losses = method(Batch((), progress, scans, cases, channels=channels, places=places))
+    else:
+        losses = method(Batch(tuple(crops), progress, scans, cases))
     losses.total.backward()
     named = method.named_parameters()
     return losses, {name: p.grad.cpu() for name, p in named if p.grad is not None}
