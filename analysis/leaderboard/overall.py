@@ -26,13 +26,13 @@ HINTS = {
     "Mean rank": "mean over all boards (task and shots) of the rank by mean Dice; 1 is best",
     "95 % by resampling": "draws, seeds and test cases of each board drawn anew, ranks taken anew",
     "First in": "boards on which it has the best mean",
-    "Boards": "boards it was ranked on, of those of its backbone and profile",
+    "Boards": "boards it was ranked on, of those of this table",
 }
 
 
 @dataclass(frozen=True)
 class Place:
-    """A method's place over all boards of its backbone and profile."""
+    """A method's place over all boards of its group."""
 
     identity: Mapping[str, str]
     mean: float
@@ -40,7 +40,13 @@ class Place:
     high: float
     first: int
     boards: int
-    of: int
+    group: Sequence[tuple[str, str]]
+    """Task and shots of each board of the group."""
+
+    @property
+    def of(self) -> int:
+        """How many boards the group has."""
+        return len(self.group)
 
     @property
     def complete(self) -> bool:
@@ -48,50 +54,82 @@ class Place:
         return np.isfinite(self.mean)
 
 
-def places(found_panels: Sequence[Panel], resamples: int = RESAMPLES, seed: int = 0) -> list[Place]:
-    """Return the place of every method, best first, those that lack a board last.
+def places(
+    found_panels: Sequence[Panel],
+    alike: Mapping[str, str],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> list[list[Place]]:
+    """Return the places of every group, best first, methods that lack a board last.
 
-    ``found_panels`` are of all tasks and shots.
+    A group has a backbone and a profile. Where no two methods have all of its boards, as when it
+    was trained in two ways, boards that were trained alike are a group of their own; one that
+    then stands alone is left out while there are others, for its table says it all.
 
     A method that lacks a board is not ranked: the mean of fewer ranks says something else.
+
+    Args:
+        found_panels: Of all tasks and shots.
+        alike: Of each protocol what it shares with other tasks'
+            (:func:`medssl_bench.analysis.protocols.trained_alike`).
+        resamples: Of each board.
+        seed: Of the resamples.
     """
     across = names_across(panel.identities for panel in found_panels)
-    groups: dict[tuple[str, str], list[Panel]] = {}
+    groups: dict[tuple[str, ...], list[Panel]] = {}
     for panel in found_panels:
         if len(panel.methods) > 1:
             one = panel.identities[0]
             groups.setdefault((one["backbone"], one["profile"]), []).append(panel)
     found = []
     for number_of_group, group in enumerate(groups.values()):
-        keys = Counter(across(one) for panel in group for one in panel.identities)
-        complete = [key for key, count in keys.items() if count == len(group)]
+        parts: dict[str, list[Panel]] = {}
+        for panel in group:
+            parts.setdefault(alike.get(panel.identities[0]["protocol"], ""), []).append(panel)
+        split = len(_complete(group, across)) < 2 and len(parts) > 1
+        chosen = [*parts.values()] if split else [group]
+        if any(len(part) > 1 for part in chosen):
+            chosen = [part for part in chosen if len(part) > 1]
+        found += [
+            _ranked(part, across, resamples, seed + 1000 * number_of_group) for part in chosen
+        ]
+    return found
+
+
+def _complete(group: Sequence[Panel], across: Across) -> list[tuple[str, ...]]:
+    """Return the methods that have every board."""
+    keys = Counter(across(one) for panel in group for one in panel.identities)
+    return [key for key, count in keys.items() if count == len(group)]
+
+
+def _ranked(group: Sequence[Panel], across: Across, resamples: int, seed: int) -> list[Place]:
+    keys = Counter(across(one) for panel in group for one in panel.identities)
+    boards = [(panel.task, panel.shots) for panel in group]
+    complete = _complete(group, across)
+    found = []
+    if len(complete) > 1:
         ranks, samples = [], []
         for place, panel in enumerate(group):
             order = [across(one) for one in panel.identities]
             chosen = [order.index(key) for key in complete]
-            if len(chosen) < 2:
-                complete = []
-                break
-            values = panel.values[chosen]
             ranks.append(ranks_of(panel.means[None, chosen])[0])
-            drawn = resampled_means(values, resamples, seed + 1000 * number_of_group + place)
+            drawn = resampled_means(panel.values[chosen], resamples, seed + place)
             samples.append(ranks_of(drawn))
-        else:
-            means = np.mean(ranks, axis=0)
-            low, high = percentile_interval(np.mean(samples, axis=0))
-            first = (np.array(ranks) == np.min(ranks, axis=1, keepdims=True)).sum(axis=0)
-            found += [
-                Place(
-                    dict(zip(ACROSS, key, strict=True)), float(means[i]), float(low[i]),
-                    float(high[i]), int(first[i]), len(group), len(group),
-                )
-                for i, key in enumerate(complete)
-            ]  # fmt: skip
-        found += [
-            Place(dict(zip(ACROSS, key, strict=True)), np.nan, np.nan, np.nan, 0, count, len(group))
-            for key, count in keys.items()
-            if key not in complete
-        ]
+        means = np.mean(ranks, axis=0)
+        low, high = percentile_interval(np.mean(samples, axis=0))
+        first = (np.array(ranks) == np.min(ranks, axis=1, keepdims=True)).sum(axis=0)
+        found = [
+            Place(
+                dict(zip(ACROSS, key, strict=True)), float(means[i]), float(low[i]),
+                float(high[i]), int(first[i]), len(group), boards,
+            )
+            for i, key in enumerate(complete)
+        ]  # fmt: skip
+    found += [
+        Place(dict(zip(ACROSS, key, strict=True)), np.nan, np.nan, np.nan, 0, count, boards)
+        for key, count in keys.items()
+        if len(complete) < 2 or key not in complete
+    ]
     return sorted(found, key=lambda one: (not one.complete, one.mean, one.identity["method"]))
 
 
@@ -121,10 +159,29 @@ def names_across(boards: Iterable[Iterable[Mapping[str, str]]]) -> Across:
     return across
 
 
-def overall_table(found: Sequence[Place], marks: Mapping[str, Mark]) -> Table | None:
-    """Write the places as a table; None where no two methods share a board."""
-    if not found:
-        return None
+def overall_tables(found: Sequence[Sequence[Place]], marks: Mapping[str, Mark]) -> list[Table]:
+    """Write the places of each group as a table."""
+    if len(found) == 1:
+        return [_overall_table("overall", "Overall, all tasks and shots", found[0], marks)]
+    return [
+        _overall_table(f"overall-{number}" if number else "overall", _caption(group), group, marks)
+        for number, group in enumerate(found)
+    ]
+
+
+def _caption(group: Sequence[Place]) -> str:
+    """Name a group among several: by its backbone and profile, and what its boards are of."""
+    shots: dict[str, list[str]] = {}
+    for task, one in group[0].group:
+        shots.setdefault(task, []).append(one)
+    tasks = "; ".join(f"{task} ({', '.join(known)})" for task, known in shots.items())
+    words = group[0].identity
+    return f"Overall, {words['backbone']}, {words['profile']}: {tasks}"
+
+
+def _overall_table(
+    name: str, caption: str, found: Sequence[Place], marks: Mapping[str, Mark]
+) -> Table:
     labels = row_labels([{**dict.fromkeys(IDENTITY, ""), **one.identity} for one in found])
     rows = []
     for label, one in zip(labels, found, strict=True):
@@ -143,8 +200,9 @@ def overall_table(found: Sequence[Place], marks: Mapping[str, Mark]) -> Table | 
             Value(one.identity["corpus"]) if one.identity["corpus"] else Value(missing="none"),
         ]
         rows.append(Row(label, marks[one.identity["method"]], cells))
-    caption = "Overall, all tasks and shots"
-    return Table("overall", caption, COLUMNS, rows, COLUMNS.index("Mean rank"), hints=HINTS)
+    return Table(
+        name, caption, COLUMNS, rows, COLUMNS.index("Mean rank"), ascending=True, hints=HINTS
+    )
 
 
 def matrix_table(

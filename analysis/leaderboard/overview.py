@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
@@ -27,7 +28,7 @@ from medssl_bench.analysis.leaderboard.views import (
     share,
     shots_text,
 )
-from medssl_bench.analysis.tables import ROW, rows_of
+from medssl_bench.analysis.tables import COMPARABLE, ROW, rows_of
 from medssl_bench.digest import digest
 
 COLUMNS = [
@@ -83,6 +84,7 @@ MEASURED = "measured"
 REPORTED = "reported"
 NOT_PRINTED = "not printed"
 NO_UNIT = "without a unit"
+APART = "Rows between two lines were run under one protocol; ranks and gains are among them alone."
 NEVER_RANKED = "printed in a paper, on other cases and by other code: never ranked with measured"
 
 
@@ -156,7 +158,7 @@ def blocks(
     """
     made = []
     for index, ((task, shots), rows) in enumerate(board.groupby(["task", "shots"], sort=False)):
-        records = rows_of(rows)
+        records, firsts = _ranked_together(rows_of(rows))
         low, high = gain_range(rows)
         span = _span([standings[_key(one)] for one in records])
         labels = row_labels([{name: str(one[name]) for name in ROW} for one in records])
@@ -164,7 +166,7 @@ def blocks(
             _measured_row(
                 one, label, standings[_key(one)], marks[one["method"]], place == 0, (low, high),
                 span, leaks, one["protocol"] in own, facts["family"],
-                origins.get(_key(one), Origin()),
+                origins.get(_key(one), Origin()), place in firsts,
             )
             for place, (one, label) in enumerate(zip(records, labels, strict=True))
         ]  # fmt: skip
@@ -174,14 +176,29 @@ def blocks(
             caption=f"{task}, {shots_text(str(shots))}",
             columns=COLUMNS,
             rows=body,
-            sorted_by=COLUMNS.index("Dice"),
+            sorted_by=None if firsts else COLUMNS.index("Dice"),
             zero=-low / (high - low),
             hints=HINTS,
             groups=GROUPS,
+            notes=[APART] if firsts else [],
         )
         modality = facts["modality"].get(str(task), "")
         made.append(Block(str(task), str(shots), modality, table))
     return made
+
+
+def _ranked_together(records: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], set[int]]:
+    """Put rows that are ranked together together; returns also where each but the first begins.
+
+    Sets of rows follow by the best of each. Where each set is one row, nothing stands apart.
+    """
+    sets: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for one in records:
+        sets.setdefault(tuple(one[name] for name in COMPARABLE), []).append(one)
+    if len(sets) == 1 or len(sets) == len(records):
+        return records, set()
+    sizes = [len(some) for some in sets.values()]
+    return [one for some in sets.values() for one in some], set(np.cumsum(sizes[:-1]).tolist())
 
 
 def _key(one: Mapping[str, Any]) -> Key:
@@ -209,6 +226,7 @@ def _measured_row(
     own: bool,
     family: Mapping[str, str],
     whose: Origin,
+    apart: bool,
 ) -> Row:
     rank, tier = rank_values(standing)
     cells = [
@@ -231,7 +249,7 @@ def _measured_row(
         "profile": one["profile"],
         "source": MEASURED,
     }
-    return Row(label, mark, cells, best, data, whose.flag)
+    return Row(label, mark, cells, best, data, whose.flag, apart)
 
 
 def score(standing: Standing, spread: float, span: tuple[float, float], digits: int = 3) -> Value:

@@ -56,6 +56,7 @@ from medssl_bench.analysis.leaderboard.plots import Plot
 from medssl_bench.analysis.leaderboard.results import Results, read_results
 from medssl_bench.analysis.leaderboard.standings import DEFAULT, Definition, Key, Standing
 from medssl_bench.analysis.leaderboard.views import prose, unquoted
+from medssl_bench.analysis.protocols import trained_alike
 from medssl_bench.durable import temporary_name
 
 MODULES = (
@@ -292,7 +293,10 @@ def render(
         report.targets, tables.target_order(results.segmented), marks
     )
     tasks = sorted({record["cell"]["task"] for record in results.records})
-    order = overall.places([one for part in report.parts for one in part.panels])
+    groups = overall.places(
+        [one for part in report.parts for one in part.panels], trained_alike(results.records)
+    )
+    order = [place for group in groups for place in group]
     return environment.get_template("page.html").render(
         script=Markup(script),
         style=Markup(_static("page.css")),
@@ -302,7 +306,7 @@ def render(
         modality=modality,
         blocks=blocks,
         many_tables=MANY_TABLES,
-        overall=overall.overall_table(order, marks),
+        overall=overall.overall_tables(groups, marks),
         side_by_side=overall.matrix_table(report.standings.get(DEFAULT, {}), order, marks),
         own=list(own),
         classes=class_views.board_tables(

@@ -51,6 +51,8 @@ class Row:
     """What filters look at: ``data-`` attributes without that word."""
     note: str = ""
     """Small print below the label."""
+    apart: bool = False
+    """Whether it is the first of rows that stand apart from those above."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Row]
     sorted_by: int | None = None
+    ascending: bool = False
+    """Whether the sorted column begins with its least value."""
     zero: float | None = None
     hints: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from medssl_bench.analysis.leaderboard.results import Results
+from medssl_bench.analysis.protocols import trained_alike
 from medssl_bench.analysis.statistics.answer import settled
 from medssl_bench.analysis.statistics.crossed import compare_drawn
 from medssl_bench.analysis.statistics.independent import compare_groups
@@ -33,8 +33,6 @@ from medssl_bench.analysis.studies.drawing import (
 from medssl_bench.analysis.studies.groups import group_tables
 from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section, digits_of
 from medssl_bench.analysis.tables import BASELINE, shots_order
-from medssl_bench.digest import digest
-from medssl_bench.keys import common_words
 
 Crossed = NDArray[np.float64]
 Place = tuple[Panel, int]
@@ -69,7 +67,7 @@ class Difference:
 
 def analyse(evidence: Evidence) -> Outcome:
     """Compare each CT task with each MRI task that shares a group of targets."""
-    groups, tuning = group_tables(evidence), _tuning(evidence.records)
+    groups, tuning = group_tables(evidence), trained_alike(evidence.records.records)
     modality = _modalities(evidence.records)
     pairs = product(*([task for task in groups if modality[task] == one] for one in ("CT", "MRI")))
     sections, drawn = [], []
@@ -156,28 +154,6 @@ def _key(identity: Mapping[str, str], tuning: Mapping[str, str]) -> tuple[str, .
     """Return what makes a method the same on two tasks: all, but of the protocol its tuning."""
     words = {**identity, "protocol": tuning[identity["protocol"]]}
     return tuple(words.values())
-
-
-def _tuning(results: Results) -> dict[str, str]:
-    """Return for each protocol, which holds a task, the digest of all else that decides results.
-
-    The task's own are its data, classes, spacing, intensities and, where fine-tuning sets none, its
-    crop; so is what a method with a training of its own ``planned`` for the data.
-    """
-    told = {record["cell"]["protocol"]: record for record in results.records}
-    return {protocol: digest(_words(record)) for protocol, record in told.items()}
-
-
-def _words(record: Mapping[str, Any]) -> dict[str, Any]:
-    own = record["settings"].get("own_training")
-    if own is not None:
-        chosen = {name: value for name, value in own.items() if name != "planned"}
-        own = [chosen, record["versions"].get("method")]
-    return {
-        **common_words(record["settings"]),
-        "metrics": record["definitions"],
-        "own_training": own,
-    }
 
 
 def _compared(places: Sequence[tuple[Place, Place]], alpha: float) -> list[dict[str, object]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medssl_bench.analysis.leaderboard.overall import ACROSS, matrix_table, places
+from medssl_bench.analysis.leaderboard.overall import ACROSS, matrix_table, overall_tables, places
 from medssl_bench.analysis.leaderboard.standings import Key, Standing
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.tables import IDENTITY, ROW
@@ -28,7 +28,7 @@ def panel(task: str, *variants: tuple[str, str]) -> Panel:
 
 
 def rows(panels: list[Panel]) -> dict[tuple[str, str], tuple[float, int]]:
-    found = places(panels, resamples=50)
+    (found,) = places(panels, {}, resamples=50)
     return {(p.identity["method"], p.identity["tuning"]): (p.mean, p.boards) for p in found}
 
 
@@ -56,6 +56,33 @@ def test_what_adds_one_thing_here_and_another_there_stays_two_methods():
     assert {found["brainmvp", name][1] for name in ("templates", "templates replaced=1")} == {1}
 
 
+def test_boards_of_two_trainings_are_ranked_apart_where_no_two_methods_have_all_of_them():
+    brain = panel("brain", ("scratch", ""), ("simmim", ""))
+    ct = panel("ct", ("scratch", ""), ("simmim", ""))
+    longer = panel("long", ("scratch", ""), ("brainmvp", ""))
+    alike = {"of brain": "short", "of ct": "short", "of long": "long"}
+    (found,) = places([brain, ct, longer], alike, resamples=50)
+    assert [(one.identity["method"], one.mean, one.boards, one.of) for one in found] == [
+        ("simmim", 1.0, 2, 2), ("scratch", 2.0, 2, 2)
+    ]  # fmt: skip
+    assert found[0].group == [("brain", "5"), ("ct", "5")]
+    # Trained otherwise, but run by the same methods: one ranking over all.
+    another = panel("long", ("scratch", ""), ("simmim", ""))
+    (found,) = places([brain, ct, another], alike, resamples=50)
+    assert {one.of for one in found} == {3}
+
+
+def test_several_groups_have_a_table_each_that_names_its_boards():
+    short = [panel(task, ("scratch", ""), ("simmim", "")) for task in ("brain", "ct")]
+    long = [panel(task, ("scratch", ""), ("brainmvp", "")) for task in ("head", "neck")]
+    alike = {"of brain": "a", "of ct": "a", "of head": "b", "of neck": "b"}
+    tables = overall_tables(places([*short, *long], alike, resamples=50), dict.fromkeys(MEANS))  # type: ignore[arg-type]
+    assert [(table.id, table.caption.split(": ")[1]) for table in tables] == [
+        ("overall", "brain (5); ct (5)"), ("overall-1", "head (5); neck (5)")
+    ]  # fmt: skip
+    assert [row.label for row in tables[1].rows] == ["brainmvp", "scratch"]
+
+
 def test_means_side_by_side_are_in_one_row():
     brain = panel("brain", ("scratch", ""), ("brainmvp", "templates"))
     ct = panel("ct", ("scratch", ""), ("brainmvp", ""))
@@ -64,7 +91,7 @@ def test_means_side_by_side_are_in_one_row():
         for words, mean in zip(one.identities, one.means, strict=True):
             known = {**words, "task": one.task, "shots": one.shots}
             standings[tuple(known[name] for name in ROW)] = Standing(float(mean))
-    order = places([brain, ct], resamples=50)
+    (order,) = places([brain, ct], {}, resamples=50)
     table = matrix_table(standings, order, {"scratch": None, "brainmvp": None})  # type: ignore[dict-item]
     assert table is not None and "tuning" in ACROSS
     assert [(row.label, len(row.cells)) for row in table.rows] == [("brainmvp", 2), ("scratch", 2)]
