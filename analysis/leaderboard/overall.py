@@ -42,6 +42,8 @@ class Place:
     boards: int
     group: Sequence[tuple[str, str]]
     """Task and shots of each board of the group."""
+    others: bool
+    """Whether there are boards beside those."""
 
     @property
     def of(self) -> int:
@@ -90,9 +92,10 @@ def places(
         chosen = [*parts.values()] if split else [group]
         if any(len(part) > 1 for part in chosen):
             chosen = [part for part in chosen if len(part) > 1]
-        found += [
-            _ranked(part, across, resamples, seed + 1000 * number_of_group) for part in chosen
-        ]
+        for part in chosen:
+            others = len(part) < sum(map(len, groups.values()))
+            start = seed + 1000 * number_of_group
+            found.append(_ranked(part, across, resamples, start, others=others))
     return found
 
 
@@ -102,7 +105,9 @@ def _complete(group: Sequence[Panel], across: Across) -> list[tuple[str, ...]]:
     return [key for key, count in keys.items() if count == len(group)]
 
 
-def _ranked(group: Sequence[Panel], across: Across, resamples: int, seed: int) -> list[Place]:
+def _ranked(
+    group: Sequence[Panel], across: Across, resamples: int, seed: int, *, others: bool
+) -> list[Place]:
     keys = Counter(across(one) for panel in group for one in panel.identities)
     boards = [(panel.task, panel.shots) for panel in group]
     complete = _complete(group, across)
@@ -121,12 +126,12 @@ def _ranked(group: Sequence[Panel], across: Across, resamples: int, seed: int) -
         found = [
             Place(
                 dict(zip(ACROSS, key, strict=True)), float(means[i]), float(low[i]),
-                float(high[i]), int(first[i]), len(group), boards,
+                float(high[i]), int(first[i]), len(group), boards, others,
             )
             for i, key in enumerate(complete)
         ]  # fmt: skip
     found += [
-        Place(dict(zip(ACROSS, key, strict=True)), np.nan, np.nan, np.nan, 0, count, boards)
+        Place(dict(zip(ACROSS, key, strict=True)), np.nan, np.nan, np.nan, 0, count, boards, others)
         for key, count in keys.items()
         if len(complete) < 2 or key not in complete
     ]
@@ -161,8 +166,6 @@ def names_across(boards: Iterable[Iterable[Mapping[str, str]]]) -> Across:
 
 def overall_tables(found: Sequence[Sequence[Place]], marks: Mapping[str, Mark]) -> list[Table]:
     """Write the places of each group as a table."""
-    if len(found) == 1:
-        return [_overall_table("overall", "Overall, all tasks and shots", found[0], marks)]
     return [
         _overall_table(f"overall-{number}" if number else "overall", _caption(group), group, marks)
         for number, group in enumerate(found)
@@ -170,7 +173,9 @@ def overall_tables(found: Sequence[Sequence[Place]], marks: Mapping[str, Mark]) 
 
 
 def _caption(group: Sequence[Place]) -> str:
-    """Name a group among several: by its backbone and profile, and what its boards are of."""
+    """Name a group, where there are other boards by its backbone, profile and boards."""
+    if not group[0].others:
+        return "Overall, all tasks and shots"
     shots: dict[str, list[str]] = {}
     for task, one in group[0].group:
         shots.setdefault(task, []).append(one)

@@ -65,11 +65,11 @@ def test_boards_of_two_trainings_are_ranked_apart_where_no_two_methods_have_all_
     assert [(one.identity["method"], one.mean, one.boards, one.of) for one in found] == [
         ("simmim", 1.0, 2, 2), ("scratch", 2.0, 2, 2)
     ]  # fmt: skip
-    assert found[0].group == [("brain", "5"), ("ct", "5")]
+    assert found[0].group == [("brain", "5"), ("ct", "5")] and found[0].others
     # Trained otherwise, but run by the same methods: one ranking over all.
     another = panel("long", ("scratch", ""), ("simmim", ""))
     (found,) = places([brain, ct, another], alike, resamples=50)
-    assert {one.of for one in found} == {3}
+    assert {(one.of, one.others) for one in found} == {(3, False)}
 
 
 def test_several_groups_have_a_table_each_that_names_its_boards():
