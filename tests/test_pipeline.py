@@ -152,9 +152,12 @@ def test_a_killed_run_goes_on_and_ends_bit_for_bit_the_same(folder: Path) -> Non
     assert not list((broken / "work").iterdir())
 
 
-def test_ctrl_c_saves_what_runs_in_every_process_and_says_so_in_a_line(folder: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_saves_what_runs_in_every_process_and_says_so_in_a_line(
+    folder: Path, workers: str
+) -> None:
     process = subprocess.Popen(
-        [*words("smit", "stopped"), "--workers", "2"], stdout=subprocess.DEVNULL,
+        [*words("smit", "stopped"), "--workers", workers], stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
