@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from medssl_bench import registry
 from medssl_bench.config import load_settings, profile_names
 
 SECTIONS = ("pretrain", "finetune", "evaluate", "similarity")
@@ -22,7 +23,10 @@ def command(record: Mapping[str, Any]) -> str:
     """
     cell, settings = record["cell"], record["settings"]
     words = ["bench", "run", "--profile", record["profile"], "--methods", cell["method"]]
-    words += ["--tasks", cell["task"], "--shots", cell["shots"]]
+    # One that the package does not bring was a file of whoever ran it.
+    known = cell["task"] in registry.tasks.entries()
+    words += ["--tasks", cell["task"] if known else f"{cell['task']}.yaml"]
+    words += ["--shots", cell["shots"]]
     words += ["--draws", str(cell["draw"] + 1), "--seeds", str(cell["seed"] + 1)]
     words += ["--backbone", cell["backbone"]]
     if record["corpus"]:
