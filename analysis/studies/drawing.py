@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -61,6 +62,10 @@ def marks_of(methods: Iterable[str]) -> Mapping[str, Mark]:
 
 
 HOLLOW = "hollow: no interval"
+SMALL = 7.5
+"""Font size of legends below a figure, in points."""
+ROOM = 0.9
+"""Share of a figure's width that they may take: a browser's font is wider than the one measured."""
 
 
 def points(
@@ -94,6 +99,44 @@ def key(axes: Axes, *hollow: bool, **place: Any) -> None:
         handles, labels = [*handles, hollow_handle()], [*labels, HOLLOW]
     if handles:
         axes.legend(handles, labels, frameon=False, **{"fontsize": 8, **place})
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any], *hollow: bool) -> None:
+    """Add one legend below all axes, in as many columns as its longest label allows.
+
+    The figure grows by it, so that no axes shrink.
+    """
+    found = {**handles, HOLLOW: hollow_handle()} if any(hollow) else {**handles}
+    if not found:
+        return
+    # A leading underscore would hide a label; a zero-width space before it keeps it.
+    labels = [f"\u200b{label}" if label.startswith("_") else label for label in found]
+    width, height = figure.get_size_inches()
+    for columns in range(min(len(found), 4), 0, -1):
+        legend = figure.legend(
+            [*found.values()], labels, loc="outside lower center", ncols=columns, frameon=False,
+            fontsize=SMALL,
+        )  # fmt: skip
+        box = legend.get_window_extent()
+        if box.width < ROOM * figure.bbox.width or columns == 1:
+            figure.set_size_inches(width, height + box.height / figure.dpi)
+            return
+        legend.remove()
+
+
+def variants(methods: Mapping[str, str]) -> dict[str, int]:
+    """Number the labels of each method from 0: one method may be there by several pretrainings."""
+    seen: dict[str, int] = {}
+    found = {}
+    for label, method in methods.items():
+        found[label] = seen.get(method, 0)
+        seen[method] = found[label] + 1
+    return found
+
+
+def wrapped(text: str, width: float, size: float) -> str:
+    """Break a text into lines of ``width`` inches at a font size in points."""
+    return textwrap.fill(text, max(12, int(72 * width / (0.56 * size))))
 
 
 def without(table: pd.DataFrame) -> bool:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
 from medssl_bench.analysis.leaderboard.marks import DASHES
-from medssl_bench.analysis.studies.drawing import marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.drawing import (
+    legend_below,
+    marks_of,
+    sheet,
+    style,
+    titled,
+    variants,
+)
 from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section
 from medssl_bench.analysis.studies.reuse import LACKING, RUN, SETUP, labelled, only, title_of
-from medssl_bench.analysis.tables import COMPARABLE, IDENTITY, as_words
+from medssl_bench.analysis.tables import COMPARABLE, IDENTITY, as_words, shots_order
+
+if TYPE_CHECKING:
+    from matplotlib.typing import FillStyleType
 
 CLAIM = (
     "Mean distance from a query to what it attends to, inside its window, and the entropy of its"
@@ -20,6 +31,8 @@ CLAIM = (
     " Shares relate to a head that attends to everything in the window alike: below 1 it looks"
     " nearer, or at fewer tokens. Windows bound both, so compare methods, not layers, in mm."
 )
+FILLS: Sequence[FillStyleType] = ("full", "none", "left", "right")
+"""Of the markers of one method by several pretrainings."""
 SHOWN = {
     "method": "{method}",
     "shots": "{shots}",
@@ -54,9 +67,14 @@ def analyse(evidence: Evidence) -> Outcome:
         return Outcome("attention", CLAIM, sections)
     with style():
         figure, axes = sheet(len(drawn), 5.0, 3.2, 2)
+        everything = pd.concat([found for _, found in drawn])
+        handles: dict[str, Any] = {}
         for number, (title, found) in enumerate(drawn):
             for place, encoder in enumerate(("before", "after")):
-                _draw(axes[2 * number + place], f"{title.split(',')[0]}, {encoder}", found, encoder)
+                one = axes[2 * number + place]
+                handles |= _draw(one, found[found["encoder"] == encoder], everything)
+                titled(one, f"{title.split(',')[0]}, {encoder}")
+        legend_below(figure, handles)
     return Outcome("attention", CLAIM, sections, {"attention": figure})
 
 
@@ -85,28 +103,31 @@ def layers(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def _draw(axes: Axes, title: str, found: pd.DataFrame, encoder: str) -> None:
-    """Draw the mean and the range over heads of each layer; shots are told apart by dashes."""
-    here = found[found["encoder"] == encoder]
-    names: Sequence[str] = list(dict.fromkeys(found["layer"]))
-    marks = marks_of(found["name"])
+def _draw(axes: Axes, here: pd.DataFrame, everything: pd.DataFrame) -> dict[str, Any]:
+    """Draw the mean and the range over heads of each layer; shots are told apart by dashes.
+
+    Returns what stands for each line in a legend.
+    """
+    marks = marks_of(everything["name"])
+    variant = variants(dict(zip(everything["method"], everything["name"], strict=True)))
+    shots = sorted(everything["shots"].unique(), key=shots_order)
+    names: Sequence[str] = list(dict.fromkeys(here["layer"]))
     groups = list(here.groupby(["method", "shots"], sort=False))
     shifts = np.linspace(-0.25, 0.25, len(groups)) if len(groups) > 1 else [0.0]
-    shots = list(dict.fromkeys(here["shots"]))
+    handles = {}
     for ((method, at), rows), shift in zip(groups, shifts, strict=True):
         mark = marks[rows["name"].iloc[0]]
         places = np.array([names.index(layer) for layer in rows["layer"]]) + 1 + shift
         mean = rows["distance_share"].to_numpy(float)
         ends = [mean - rows["distance_least"], rows["distance_greatest"] - mean]
-        axes.errorbar(
+        handles[f"{method}, shots {at}"] = axes.errorbar(
             places, mean, ends, color=mark.colour, marker=mark.marker, markersize=4, capsize=2,
             linestyle=DASHES[shots.index(at) % len(DASHES)], elinewidth=0.9,
-            label=f"{method}, shots {at}",
+            fillstyle=FILLS[variant[str(method)] % len(FILLS)],
         )  # fmt: skip
     axes.axhline(1, color="#1b1f23", linewidth=0.8)
     axes.set_xticks(range(1, len(names) + 1))
     axes.set_xlabel("Layer")
-    axes.set_ylabel("Attention distance, share of uniform")
+    axes.set_ylabel("Attention distance,\nshare of uniform")
     axes.grid(axis="y")
-    axes.legend(frameon=False, fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
-    titled(axes, title)
+    return handles

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,11 +14,12 @@ from medssl_bench.analysis.statistics.crossed import paired_intervals
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.studies.drawing import (
     METRIC_NAMES,
-    key,
+    legend_below,
     marks_of,
     sheet,
     style,
     titled,
+    variants,
     without,
 )
 from medssl_bench.analysis.studies.organ_groups import groups_of
@@ -28,6 +32,8 @@ from medssl_bench.analysis.studies.outcome import (
 )
 from medssl_bench.analysis.tables import shots_order
 
+HATCHES = (None, "//", "..", "xx")
+"""Of the bars of one method by several pretrainings."""
 SHOWN = {"method": "{method}", "group": "{group}", "mean": "{mean} [{low}, {high}]"}
 
 
@@ -68,8 +74,17 @@ def analyse(evidence: Evidence) -> Outcome:
     if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 7.0, 3.0)
+            methods = {
+                label: identity["method"]
+                for _, found, _ in drawn
+                for panel in found.values()
+                for label, identity in zip(panel.methods, panel.identities, strict=True)
+            }
+            handles: dict[str, Any] = {}
             for one, (title, found, table) in zip(axes, drawn, strict=True):
-                _draw(one, title, found, table, evidence.options.metric)
+                handles |= _draw(one, title, found, table, methods)
+                one.set_ylabel(METRIC_NAMES[evidence.options.metric])
+            legend_below(figure, handles, *(without(table) for _, _, table in drawn))
         figures["groups"] = figure
     return Outcome("groups", claim, sections, figures)
 
@@ -86,29 +101,33 @@ def group_tables(evidence: Evidence) -> dict[str, dict[str, tuple[str, ...]]]:
 
 
 def _draw(
-    axes: Axes, title: str, found: dict[str, Panel], table: pd.DataFrame, metric: str
-) -> None:
+    axes: Axes,
+    title: str,
+    found: dict[str, Panel],
+    table: pd.DataFrame,
+    methods: Mapping[str, str],
+) -> dict[str, Any]:
+    """Draw a bar a method and group; returns what stands for each method in a legend.
+
+    ``methods``: of every label of the figure.
+    """
     names = list(found)
-    labels = {
-        label: identity["method"]
-        for panel in found.values()
-        for label, identity in zip(panel.methods, panel.identities, strict=True)
-    }
-    marks = marks_of(labels.values())
-    width = 0.8 / len(labels)
-    for number, (label, method) in enumerate(labels.items()):
+    marks, variant = marks_of(methods.values()), variants(methods)
+    here = [label for label in methods if (table["method"] == label).any()]
+    width = 0.8 / len(here)
+    handles = {}
+    for number, label in enumerate(here):
         rows = table[table["method"] == label].set_index("group").reindex(names)
-        places = np.arange(len(names)) + (number - (len(labels) - 1) / 2) * width
+        places = np.arange(len(names)) + (number - (len(here) - 1) / 2) * width
         ends = np.array([rows["mean"] - rows["low"], rows["high"] - rows["mean"]], dtype=float)
-        hatch = "//" if list(labels.values())[:number].count(method) else None
-        colour = marks[method].colour
-        axes.bar(
-            places, rows["mean"], width * 0.92, yerr=ends, label=label, capsize=2, hatch=hatch,
+        hatch = HATCHES[variant[label] % len(HATCHES)]
+        colour = marks[methods[label]].colour
+        handles[label] = axes.bar(
+            places, rows["mean"], width * 0.92, yerr=ends, capsize=2, hatch=hatch,
             color=[colour if known else BLANK for known in np.isfinite(ends).all(axis=0)],
             edgecolor=INK if hatch else colour, error_kw={"elinewidth": 0.9},
         )  # fmt: skip
     axes.set_xticks(range(len(names)), names)
-    axes.set_ylabel(METRIC_NAMES[metric])
     axes.grid(axis="y")
-    key(axes, without(table), ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.1))
     titled(axes, title)
+    return handles

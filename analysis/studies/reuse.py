@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,15 @@ from numpy.typing import NDArray
 
 from medssl_bench.analysis.leaderboard.marks import DASHES, row_labels, short
 from medssl_bench.analysis.similarity import consistency
-from medssl_bench.analysis.studies.drawing import marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.drawing import (
+    legend_below,
+    marks_of,
+    sheet,
+    style,
+    titled,
+    variants,
+    wrapped,
+)
 from medssl_bench.analysis.studies.outcome import Evidence, Options, Outcome, Section
 from medssl_bench.analysis.tables import COMPARABLE, IDENTITY, as_words, shots_order
 from medssl_bench.errors import BenchError, did_you_mean
@@ -211,17 +220,19 @@ def _draw_profiles(drawn: Sequence[tuple[str, list[Reused]]]) -> Figure:
     """One row a task, one column a number of shots, one line a method."""
     words = sorted({one.shots for _, found in drawn for one in found}, key=shots_order)
     figure, axes = sheet(len(drawn), 4.2, 3.0, len(words))
+    methods = {one.label: one.method for _, found in drawn for one in found}
+    marks, variant = marks_of(methods.values()), variants(methods)
+    handles: dict[str, Any] = {}
     for place, panel in enumerate(axes):
         title, found = drawn[place // len(words)]
         shots = words[place % len(words)]
         here = [one for one in found if one.shots == shots]
-        marks = marks_of([one.method for one in found])
-        for number, one in enumerate(here):
+        for one in here:
             mark, x = marks[one.method], np.arange(1, len(one.layers) + 1)
-            variant = [other.method for other in here[:number]].count(one.method)
-            panel.plot(
+            number = variant[one.label]
+            (handles[one.label],) = panel.plot(
                 x, one.profile, color=mark.colour, marker=mark.marker, markersize=4,
-                label=one.label, linestyle=DASHES[variant % len(DASHES)] if variant else mark.dash,
+                linestyle=DASHES[number % len(DASHES)] if number else mark.dash,
             )  # fmt: skip
             if len(one.matrices) > 1:
                 spread = one.diagonals.std(axis=0, ddof=1)
@@ -233,9 +244,8 @@ def _draw_profiles(drawn: Sequence[tuple[str, list[Reused]]]) -> Figure:
         panel.grid(axis="y")
         if place % len(words) == 0:
             panel.set_ylabel("CKA, before against after")
-        if here:
-            panel.legend(frameon=False, fontsize=7)
         titled(panel, f"{title.split(',')[0]}, shots {shots}")
+    legend_below(figure, handles)
     return figure
 
 
@@ -258,12 +268,13 @@ def _draw_matrices(title: str, found: Sequence[Reused]) -> Figure:
         ticks = np.arange(0, len(here[0].layers), max(1, len(here[0].layers) // 5))
         panel.set_xticks(ticks, ticks + 1)
         panel.set_yticks(ticks, ticks + 1)
-        panel.set_title(f"{label}, shots {shots}", fontsize=8)
+        panel.set_title(wrapped(f"{label}, shots {shots}", 0.8 * side, 8), fontsize=8)
         if place % len(words) == 0:
             panel.set_ylabel("Layer before")
         if place // len(words) == len(labels) - 1:
             panel.set_xlabel("Layer after")
     if image is not None:
         figure.colorbar(image, ax=axes, label="CKA", shrink=0.6)
-    figure.suptitle(title, fontsize=9, fontweight="bold")
+    width = figure.get_size_inches()[0]
+    figure.suptitle(wrapped(title, width, 9), fontsize=9, fontweight="bold")
     return figure
