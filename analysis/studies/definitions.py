@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from medssl_bench.analysis.statistics.panel import HIGHER_IS_BETTER, Panel, panels
 from medssl_bench.analysis.statistics.ranks import ranks_of
-from medssl_bench.analysis.studies.drawing import marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.drawing import BESIDE, marks_of, sheet, style, titled, wrapped
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
     Outcome,
@@ -107,7 +107,8 @@ def _draw(axes: Axes, table: pd.DataFrame, known: Mapping[Rule, Panel]) -> None:
         axes.plot(
             [rule.name for rule in known],
             [float(row[f"{rule.key}_rank"]) for rule in known],
-            "o-", color=marks[own[row["method"]]].colour, label=row["method"],
+            "o-", color=marks[own[row["method"]]].colour,
+            label=wrapped(str(row["method"]), BESIDE, 7),
         )  # fmt: skip
     axes.set_yticks(range(1, len(table) + 1))
     axes.invert_yaxis()

@@ -62,6 +62,8 @@ def marks_of(methods: Iterable[str]) -> Mapping[str, Mark]:
 
 
 HOLLOW = "hollow: no interval"
+BESIDE = 1.8
+"""Width of a legend's names beside its axes, in inches."""
 SMALL = 7.5
 """Font size of legends below a figure, in points."""
 ROOM = 0.9

@@ -13,7 +13,15 @@ from medssl_bench.analysis import classification
 from medssl_bench.analysis.leaderboard.marks import row_labels, short
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.statistics.panel import HIGHER_IS_BETTER, Panel, panels
-from medssl_bench.analysis.studies.drawing import METRIC_NAMES, marks_of, sheet, style, titled
+from medssl_bench.analysis.studies.drawing import (
+    BESIDE,
+    METRIC_NAMES,
+    marks_of,
+    sheet,
+    style,
+    titled,
+    wrapped,
+)
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
     Options,
@@ -179,7 +187,8 @@ def _draw(axes: Axes, section: Section, metric: str) -> None:
         ends = np.abs(mine[["low", "high"]].to_numpy(float).T + whole - value)
         axes.errorbar(
             places, value, np.nan_to_num(ends), color=mark.colour, marker=mark.marker,
-            linestyle="none", markersize=5, capsize=2, elinewidth=0.9, label=method,
+            linestyle="none", markersize=5, capsize=2, elinewidth=0.9,
+            label=wrapped(method, BESIDE, 7),
         )  # fmt: skip
         axes.plot(places, whole, "_", color=mark.colour, markersize=9, markeredgewidth=2)
     axes.set_xticks(range(len(sets)), [f"without\n{one}" for one in sets])
