@@ -10,9 +10,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from medssl_bench.analysis.leaderboard.marks import DASHES
 from medssl_bench.analysis.statistics.panel import HIGHER_IS_BETTER, Panel, panels
 from medssl_bench.analysis.statistics.ranks import ranks_of
-from medssl_bench.analysis.studies.drawing import BESIDE, marks_of, sheet, style, titled, wrapped
+from medssl_bench.analysis.studies.drawing import (
+    BESIDE,
+    marks_of,
+    sheet,
+    style,
+    titled,
+    variants,
+    wrapped,
+)
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
     Outcome,
@@ -102,14 +111,17 @@ def _draw(axes: Axes, table: pd.DataFrame, known: Mapping[Rule, Panel]) -> None:
         label: identity["method"]
         for label, identity in zip(panel.methods, panel.identities, strict=True)
     }
-    marks = marks_of(own.values())
+    marks, variant = marks_of(own.values()), variants(own)
+    places = range(len(known))
     for row in table.to_dict("records"):
+        label = str(row["method"])
+        mark = marks[own[label]]
         axes.plot(
-            [rule.name for rule in known],
-            [float(row[f"{rule.key}_rank"]) for rule in known],
-            "o-", color=marks[own[row["method"]]].colour,
-            label=wrapped(str(row["method"]), BESIDE, 7),
+            places, [float(row[f"{rule.key}_rank"]) for rule in known], marker=mark.marker,
+            color=mark.colour, linestyle=DASHES[variant[label] % len(DASHES)],
+            label=wrapped(label, BESIDE, 7),
         )  # fmt: skip
+    axes.set_xticks(places, [rule.name.replace(", ", ",\n") for rule in known], fontsize=8)
     axes.set_yticks(range(1, len(table) + 1))
     axes.invert_yaxis()
     axes.set_ylabel("Rank")
