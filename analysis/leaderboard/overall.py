@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medssl_bench.analysis.leaderboard.marks import Mark, row_labels
+from medssl_bench.analysis.leaderboard.marks import Mark, row_labels, short
 from medssl_bench.analysis.leaderboard.standings import Key, Standing
 from medssl_bench.analysis.leaderboard.views import NO_TARGET, Row, Table, Value, number
 from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_means
@@ -23,11 +23,23 @@ Across = Callable[[Mapping[str, str]], tuple[str, ...]]
 RESAMPLES = 2_000
 COLUMNS = ["Method", "Mean rank", "95 % by resampling", "First in", "Boards", "Backbone", "Corpus"]
 HINTS = {
-    "Mean rank": "mean over all boards (task and shots) of the rank by mean Dice; 1 is best",
+    "Mean rank": "mean over this table's boards (task and shots) of the rank by mean Dice among the"
+    " methods that were compared on all of them; 1 is best",
     "95 % by resampling": "draws, seeds and test cases of each board drawn anew, ranks taken anew",
-    "First in": "boards on which it has the best mean",
-    "Boards": "boards it was ranked on, of those of this table",
+    "First in": "boards on which it has the best mean of those methods",
+    "Boards": "boards it was compared on, of those of this table",
 }
+
+
+@dataclass(frozen=True)
+class Group:
+    """Boards over which methods have a place: of one backbone and profile."""
+
+    boards: Sequence[tuple[str, str]]
+    """Task and shots of each."""
+    protocols: Sequence[str]
+    whole: bool
+    """Whether there are no other boards."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +52,12 @@ class Place:
     high: float
     first: int
     boards: int
-    group: Sequence[tuple[str, str]]
-    """Task and shots of each board of the group."""
-    others: bool
-    """Whether there are boards beside those."""
+    group: Group
 
     @property
     def of(self) -> int:
         """How many boards the group has."""
-        return len(self.group)
+        return len(self.group.boards)
 
     @property
     def complete(self) -> bool:
@@ -61,12 +70,14 @@ def places(
     alike: Mapping[str, str],
     resamples: int = RESAMPLES,
     seed: int = 0,
+    *,
+    others: bool = False,
 ) -> list[list[Place]]:
     """Return the places of every group, best first, methods that lack a board last.
 
-    A group has a backbone and a profile. Where no two methods have all of its boards, as when it
-    was trained in two ways, boards that were trained alike are a group of their own; one that
-    then stands alone is left out while there are others, for its table says it all.
+    A group has a backbone and a profile. Where a task was run with the same shots in two ways, or
+    no two methods have all boards, those that were trained alike are a group of their own; one
+    board that then stands alone is left out while there are others, for its table says it all.
 
     A method that lacks a board is not ranked: the mean of fewer ranks says something else.
 
@@ -76,6 +87,7 @@ def places(
             (:func:`medssl_bench.analysis.protocols.trained_alike`).
         resamples: Of each board.
         seed: Of the resamples.
+        others: Whether there are boards besides, which are not by Dice.
     """
     across = names_across(panel.identities for panel in found_panels)
     groups: dict[tuple[str, ...], list[Panel]] = {}
@@ -88,14 +100,19 @@ def places(
         parts: dict[str, list[Panel]] = {}
         for panel in group:
             parts.setdefault(alike.get(panel.identities[0]["protocol"], ""), []).append(panel)
-        split = len(_complete(group, across)) < 2 and len(parts) > 1
+        twice = len({(panel.task, panel.shots) for panel in group}) < len(group)
+        split = len(parts) > 1 and (twice or len(_complete(group, across)) < 2)
         chosen = [*parts.values()] if split else [group]
         if any(len(part) > 1 for part in chosen):
             chosen = [part for part in chosen if len(part) > 1]
         for part in chosen:
-            others = len(part) < sum(map(len, groups.values()))
+            about = Group(
+                [(panel.task, panel.shots) for panel in part],
+                list(dict.fromkeys(panel.identities[0]["protocol"] for panel in part)),
+                whole=len(part) == len(found_panels) and not others,
+            )
             start = seed + 1000 * number_of_group
-            found.append(_ranked(part, across, resamples, start, others=others))
+            found.append(_ranked(part, across, resamples, start, about))
     return found
 
 
@@ -106,10 +123,9 @@ def _complete(group: Sequence[Panel], across: Across) -> list[tuple[str, ...]]:
 
 
 def _ranked(
-    group: Sequence[Panel], across: Across, resamples: int, seed: int, *, others: bool
+    group: Sequence[Panel], across: Across, resamples: int, seed: int, about: Group
 ) -> list[Place]:
     keys = Counter(across(one) for panel in group for one in panel.identities)
-    boards = [(panel.task, panel.shots) for panel in group]
     complete = _complete(group, across)
     found = []
     if len(complete) > 1:
@@ -126,12 +142,12 @@ def _ranked(
         found = [
             Place(
                 dict(zip(ACROSS, key, strict=True)), float(means[i]), float(low[i]),
-                float(high[i]), int(first[i]), len(group), boards, others,
+                float(high[i]), int(first[i]), len(group), about,
             )
             for i, key in enumerate(complete)
         ]  # fmt: skip
     found += [
-        Place(dict(zip(ACROSS, key, strict=True)), np.nan, np.nan, np.nan, 0, count, boards, others)
+        Place(dict(zip(ACROSS, key, strict=True)), np.nan, np.nan, np.nan, 0, count, about)
         for key, count in keys.items()
         if len(complete) < 2 or key not in complete
     ]
@@ -172,16 +188,17 @@ def overall_tables(found: Sequence[Sequence[Place]], marks: Mapping[str, Mark]) 
     ]
 
 
-def _caption(group: Sequence[Place]) -> str:
-    """Name a group, where there are other boards by its backbone, profile and boards."""
-    if not group[0].others:
+def _caption(places: Sequence[Place]) -> str:
+    """Name a group; where there are other boards, by its backbone, profile, boards, protocols."""
+    group, words = places[0].group, places[0].identity
+    if group.whole:
         return "Overall, all tasks and shots"
     shots: dict[str, list[str]] = {}
-    for task, one in group[0].group:
+    for task, one in group.boards:
         shots.setdefault(task, []).append(one)
     tasks = "; ".join(f"{task} ({', '.join(known)})" for task, known in shots.items())
-    words = group[0].identity
-    return f"Overall, {words['backbone']}, {words['profile']}: {tasks}"
+    protocols = ", ".join(map(short, group.protocols))
+    return f"Overall, {words['backbone']}, {words['profile']}: {tasks}; protocols {protocols}"
 
 
 def _overall_table(
@@ -193,7 +210,7 @@ def _overall_table(
         lacking = Value(
             missing="not ranked: no two methods have every board"
             if one.boards == one.of
-            else f"not ranked: it has only {one.boards} of {one.of} boards"
+            else f"not ranked: it was compared on only {one.boards} of {one.of} boards"
         )
         interval = f"{number(one.low, 2)}\u2013{number(one.high, 2)}"
         cells = [

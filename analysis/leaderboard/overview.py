@@ -170,7 +170,10 @@ def blocks(
             )
             for place, (one, label) in enumerate(zip(records, labels, strict=True))
         ]  # fmt: skip
-        body += [_printed_row(one) for one in printed.get((str(task), str(shots)), ())]
+        body += [
+            _printed_row(one, apart=bool(firsts) and place == 0)
+            for place, one in enumerate(printed.get((str(task), str(shots)), ()))
+        ]
         table = Table(
             id=f"board-{index}",
             caption=f"{task}, {shots_text(str(shots))}",
@@ -280,7 +283,7 @@ def rank_values(standing: Standing) -> tuple[Value, Value]:
     )
 
 
-def _printed_row(one: ReportedRow) -> Row:
+def _printed_row(one: ReportedRow, *, apart: bool) -> Row:
     never = Value(missing=NEVER_RANKED)
     unknown = Value(missing=NOT_PRINTED)
     dice, hd95 = one.scores["dice"], one.scores.get("hd95")
@@ -301,4 +304,4 @@ def _printed_row(one: ReportedRow) -> Row:
         unknown,
     ]
     data = {"family": "reported", "backbone": one.backbone, "profile": "", "source": REPORTED}
-    return Row(one.label, None, cells, data=data, note=one.misprints)
+    return Row(one.label, None, cells, data=data, note=one.misprints, apart=apart)

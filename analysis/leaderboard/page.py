@@ -294,8 +294,9 @@ def render(
     )
     tasks = sorted({record["cell"]["task"] for record in results.records})
     groups = overall.places(
-        [one for part in report.parts for one in part.panels], trained_alike(results.records)
-    )
+        [one for part in report.parts for one in part.panels], trained_alike(results.records),
+        others=len(report.classes) > 0,
+    )  # fmt: skip
     order = [place for group in groups for place in group]
     return environment.get_template("page.html").render(
         script=Markup(script),

@@ -10,7 +10,7 @@ import numpy as np
 
 from medssl_bench.analysis.leaderboard.overview import row_id
 from medssl_bench.analysis.leaderboard.views import Row, Table, Value, number, shots_text
-from medssl_bench.analysis.statistics.answer import Answer, settled
+from medssl_bench.analysis.statistics.answer import OF_DIFFERENCES, Answer, settled
 from medssl_bench.analysis.statistics.crossed import compare_drawn
 from medssl_bench.analysis.statistics.multiplicity import holm
 from medssl_bench.analysis.statistics.paired import compare_checkpoints, rank_biserial
@@ -97,7 +97,7 @@ def _board(panel: Panel) -> Board:
     )
     adjusted = holm([answer.p for answer in answers])
     sign = 1 if panel.higher_is_better else -1
-    betters = sign * settled(means[firsts] - means[seconds])
+    betters = sign * settled(means[firsts] - means[seconds], OF_DIFFERENCES)
     effects = rank_biserial(betters)
     found = []
     for (first, second), answer, p, better, effect in zip(

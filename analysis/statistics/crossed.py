@@ -11,7 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special, stats
 
-from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE_DRAWN, Answer
+from medssl_bench.analysis.statistics.answer import (
+    ALL_ZERO,
+    LEAST_VARIANCE,
+    NO_SPREAD,
+    OF_DIFFERENCES,
+    ONE_CASE_DRAWN,
+    Answer,
+    settled,
+)
 
 LIMIT = 2 / 3
 """Confidence of the upper limit that stands for the draws' mean square in the degrees of freedom.
@@ -100,7 +108,7 @@ def retraining_test(difference: np.ndarray, *, alpha: float = 0.05) -> Retrainin
     Raises:
         ValueError: The table is not two-dimensional, is empty or has missing values.
     """
-    table = _checked(difference)
+    table = settled(_checked(difference), OF_DIFFERENCES)
     n_draws, n_cases = table.shape
     interval = paired_interval(table, level=1 - alpha)
     reason = ""
@@ -110,8 +118,11 @@ def retraining_test(difference: np.ndarray, *, alpha: float = 0.05) -> Retrainin
         reason = ONE_CASE_DRAWN
     elif not table.any():
         reason = ALL_ZERO
+    elif float(variance_of_mean(table)[0]) <= LEAST_VARIANCE:
+        reason = NO_SPREAD
     if reason:
-        limits = (interval.low, interval.high) if n_draws > 1 else (np.nan, np.nan)
+        known = n_draws > 1 and reason != NO_SPREAD
+        limits = (interval.low, interval.high) if known else (np.nan, np.nan)
         return RetrainingTest(
             interval.mean, *limits, np.nan, np.nan, np.nan, np.nan, n_draws, n_cases, reason
         )
@@ -135,26 +146,30 @@ def compare_drawn(differences: np.ndarray, *, alpha: float = 0.05) -> list[Answe
 
     With one draw the cases alone are random, as in :func:`paired_interval`.
     """
-    tables = np.asarray(differences, float)
-    moved = (tables != 0).any(axis=(1, 2))
-    p = np.full(len(tables), np.nan)
-    if one_case := tables.shape[2] < 2:
-        reasons = [ONE_CASE_DRAWN] * len(tables)
-    else:
-        reasons = ["" if any_difference else ALL_ZERO for any_difference in moved]
-    if moved.any() and not one_case:
-        p[moved] = p_values(tables[moved])
-    found = zip(paired_intervals(tables, level=1 - alpha), p.tolist(), reasons, strict=True)
-    return [Answer(one.mean, one.low, one.high, value, reason) for one, value, reason in found]
+    tables = settled(np.asarray(differences, float), OF_DIFFERENCES)
+    intervals = paired_intervals(tables, level=1 - alpha)
+    if tables.shape[2] < 2:
+        return [Answer(x.mean, x.low, x.high, np.nan, ONE_CASE_DRAWN) for x in intervals]
+    found = []
+    for one, p, moved in zip(
+        intervals, p_values(tables).tolist(), (tables != 0).any(axis=(1, 2)), strict=True
+    ):
+        if not moved:
+            found.append(Answer(one.mean, one.low, one.high, np.nan, ALL_ZERO))
+        elif np.isnan(p):
+            found.append(Answer(one.mean, np.nan, np.nan, np.nan, NO_SPREAD))
+        else:
+            found.append(Answer(one.mean, one.low, one.high, p))
+    return found
 
 
-def p_values(tables: np.ndarray) -> np.ndarray:
-    """Return the two-sided p of each mean of ``(..., draws, cases)``; NaN where all is zero."""
+def p_values(differences: np.ndarray) -> np.ndarray:
+    """Return the two-sided p of each mean of ``(..., draws, cases)``; NaN where all are equal."""
+    tables = settled(np.asarray(differences, float), OF_DIFFERENCES)
     variance, freedom = variance_of_mean(tables)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.abs(tables.mean(axis=(-2, -1))) / np.sqrt(variance)
-    p: np.ndarray = 2 * stats.t.sf(t, freedom)
-    return p
+    return np.where(variance > LEAST_VARIANCE, 2 * stats.t.sf(t, freedom), np.nan)
 
 
 def variance_of_mean(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from medssl_bench.analysis.statistics.answer import DECIMALS, Answer
+from medssl_bench.analysis.statistics.answer import LEAST_VARIANCE, Answer
 from medssl_bench.analysis.statistics.crossed import variance_of_mean
 
 
@@ -37,7 +37,7 @@ def compare_groups(
         reach = special.stdtrit(freedom, 1 - alpha / 2) * np.sqrt(variance)
     return [
         Answer(mean, mean - half, mean + half, value)
-        if spread > 10 ** (-2 * DECIMALS)  # equal values' mean is off in its last digit
+        if spread > LEAST_VARIANCE
         else Answer(mean, np.nan, np.nan, np.nan, "no spread in either group")
         for mean, half, value, spread in zip(
             *(one.tolist() for one in (differences, reach, p, variance)), strict=True

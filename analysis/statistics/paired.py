@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE, Answer, settled
+from medssl_bench.analysis.statistics.answer import (
+    ALL_ZERO,
+    OF_DIFFERENCES,
+    ONE_CASE,
+    Answer,
+    settled,
+)
 from medssl_bench.analysis.statistics.crossed import detectable_difference
 
 CLAIM = "about these checkpoints, over test cases; not about training again"
@@ -70,7 +76,7 @@ def compare_cases(
     values = np.asarray(difference, float)
     if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
         raise ValueError("differences must be finite, one a case: average organs and seeds first")
-    values = settled(values)
+    values = settled(values, OF_DIFFERENCES)
     n, moved = len(values), values[values != 0]
     sizes = np.unique(np.abs(moved), return_counts=True)[1]
     reason = ONE_CASE if n < 2 else ALL_ZERO if not len(moved) else ""
@@ -106,7 +112,7 @@ def compare_checkpoints(differences: NDArray[np.float64], *, alpha: float = 0.05
 
     Returns the median over cases, its distribution-free interval, and Wilcoxon's p.
     """
-    rows = settled(np.asarray(differences, float))
+    rows = settled(np.asarray(differences, float), OF_DIFFERENCES)
     moved = (rows != 0).any(axis=1)
     p = np.full(len(rows), np.nan)
     if one_case := rows.shape[1] < 2:

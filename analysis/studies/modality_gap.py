@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medssl_bench.analysis.leaderboard.marks import short
 from medssl_bench.analysis.leaderboard.results import Results
 from medssl_bench.analysis.protocols import trained_alike
-from medssl_bench.analysis.statistics.answer import settled
+from medssl_bench.analysis.statistics.answer import OF_DIFFERENCES, settled
 from medssl_bench.analysis.statistics.crossed import compare_drawn
 from medssl_bench.analysis.statistics.independent import compare_groups
 from medssl_bench.analysis.statistics.multiplicity import CORRECTIONS
@@ -32,11 +33,9 @@ from medssl_bench.analysis.studies.drawing import (
 )
 from medssl_bench.analysis.studies.groups import group_tables
 from medssl_bench.analysis.studies.outcome import Evidence, Outcome, Section, digits_of
-from medssl_bench.analysis.tables import BASELINE, shots_order
+from medssl_bench.analysis.tables import BASELINE
 
 Crossed = NDArray[np.float64]
-Place = tuple[Panel, int]
-"""A method in the panel that it was compared in."""
 
 SHOWN = {
     "group": "{group}",
@@ -72,13 +71,13 @@ def analyse(evidence: Evidence) -> Outcome:
     pairs = product(*([task for task in groups if modality[task] == one] for one in ("CT", "MRI")))
     sections, drawn = [], []
     for ct, mri in pairs:
-        for title, rows in _rows(evidence, groups, tuning, ct, mri).items():
+        for title, (rows, told) in _rows(evidence, groups, tuning, ct, mri).items():
             table = pd.DataFrame(rows)
             correct = CORRECTIONS[evidence.options.correction]
             table["p_adjusted"] = correct(table["p"])
             table["p_interaction_adjusted"] = correct(table["p_interaction"])
             digits = digits_of(evidence.options.metric)
-            sections.append(Section(title, table, SHOWN, _notes(rows), digits))
+            sections.append(Section(title, table, SHOWN, _notes(rows, told), digits))
             drawn.append((title, table))
     if not sections:
         reason = (
@@ -125,55 +124,61 @@ def _rows(
     tuning: Mapping[str, str],
     ct: str,
     mri: str,
-) -> dict[str, list[dict[str, object]]]:
-    """Return a table's rows by its title: what both tasks were run with."""
-    rows: dict[str, list[dict[str, object]]] = {}
+) -> dict[str, tuple[list[dict[str, object]], list[str]]]:
+    """Return rows and notes of each table by its title: what both tasks were run with."""
+    found: dict[str, tuple[list[dict[str, object]], list[str]]] = {}
     for group in [name for name in groups[ct] if name in groups[mri]]:
         sides = [
-            {
-                (panel.shots, *_key(identity, tuning)): (panel, place)
-                for panel in asked.panels(targets=groups[task][group])
-                for place, identity in enumerate(panel.identities)
-            }
+            asked.panels(targets=groups[task][group])
             for task in (ct, mri)
             for asked in [evidence.asked(replace(evidence.options, task=task))]
         ]
-        common = [key for key in sides[0] if key in sides[1]]
-        common.sort(key=lambda one: shots_order(one[0]))
-        places = [(sides[0][key], sides[1][key]) for key in common]
-        made = _compared(places, evidence.options.alpha)
-        for (shots, *_), ((panel, place), _), row in zip(common, places, made, strict=True):
-            identity = panel.identities[place]
-            title = f"{ct} against {mri}, shots {shots}, {identity['backbone']},"
-            title += f" {identity['profile']}, tuning {tuning[identity['protocol']][:8]}"
-            rows.setdefault(title, []).append({"group": group, **row})
-    return rows
+        alike: dict[tuple[str, ...], list[tuple[Panel, Panel]]] = {}
+        for first, second in product(*sides):
+            if (shared := _shared(first, tuning)) == _shared(second, tuning):
+                alike.setdefault(shared, []).append((first, second))
+        for shared, pairs in alike.items():
+            for first, second in pairs:
+                rows, notes = _compare_panels(first, second, evidence.options.alpha)
+                if not rows:
+                    continue
+                shots, backbone, profile, digest = shared
+                title = f"{ct} against {mri}, shots {shots}, {backbone}, {profile},"
+                title += f" tuning {digest[:8]}"
+                if len(pairs) > 1:  # one of the tasks was run in two ways that the other cannot be
+                    own = [one.identities[0]["protocol"] for one in (first, second)]
+                    title += f", protocols {short(own[0])} and {short(own[1])}"
+                known, told = found.setdefault(title, ([], []))
+                known += [{"group": group, **row} for row in rows]
+                told += [f"{group}: {note}" for note in notes]
+    return found
 
 
-def _key(identity: Mapping[str, str], tuning: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what makes a method the same on two tasks: all, but of the protocol its tuning."""
-    words = {**identity, "protocol": tuning[identity["protocol"]]}
-    return tuple(words.values())
-
-
-def _compared(places: Sequence[tuple[Place, Place]], alpha: float) -> list[dict[str, object]]:
-    """Return what a row says of each method of two tasks; panels are compared whole."""
-    together: dict[tuple[int, int], list[int]] = {}
-    for number, ((first, _), (second, _)) in enumerate(places):
-        together.setdefault((id(first), id(second)), []).append(number)
-    rows: dict[int, dict[str, object]] = {}
-    for numbers in together.values():
-        (panel, _), (other, _) = places[numbers[0]]
-        own, elsewhere = ([places[number][side][1] for number in numbers] for side in (0, 1))
-        rows |= zip(numbers, _compare_panels(panel, own, other, elsewhere, alpha), strict=True)
-    return [rows[number] for number in range(len(places))]
+def _shared(panel: Panel, tuning: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the methods of a panel share, and must share with another task's."""
+    words = panel.identities[0]
+    return panel.shots, words["backbone"], words["profile"], tuning[words["protocol"]]
 
 
 def _compare_panels(
-    panel: Panel, own: Sequence[int], other: Panel, elsewhere: Sequence[int], alpha: float
-) -> list[dict[str, object]]:
-    """Compare methods of a CT panel with the same ones, by their places, of an MRI panel."""
+    panel: Panel, other: Panel, alpha: float
+) -> tuple[list[dict[str, object]], list[str]]:
+    """Compare the methods that a CT panel and an MRI panel have; also what is to be said of it."""
+    keys, theirs = ([_key(identity) for identity in one.identities] for one in (panel, other))
+    own = [place for place, key in enumerate(keys) if key in theirs]
+    alone = [label for label, key in zip(panel.methods, keys, strict=True) if key not in theirs]
+    alone += [label for label, key in zip(other.methods, theirs, strict=True) if key not in keys]
+    notes = [f"not in both tasks in the same way: {', '.join(alone)}"] if alone else []
+    notes += [f"left out of {one.task}: {line}" for one in (panel, other) for line in one.left_out]
+    if not own:
+        return [], notes
+    elsewhere = [theirs.index(keys[place]) for place in own]
     paired = panel.cases == other.cases
+    if not paired and (both := {*panel.cases} & {*other.cases}):
+        notes.append(
+            f"{len(both)} of {len(panel.cases)} and {len(other.cases)} cases have the same id in"
+            " both; as others do not, nothing is paired"
+        )
     ct, mri = panel.crossed[own], other.crossed[elsewhere]
     gaps = compare_modalities(ct, mri, paired=paired, alpha=alpha)
     base = _baseline(panel), _baseline(other)
@@ -202,9 +207,15 @@ def _compare_panels(
                 "p_interaction": interaction.p,
                 "test": gap.test,
                 "reason": gap.reason,
+                "reason_interaction": interaction.reason,
             }
         )
-    return rows
+    return rows, notes
+
+
+def _key(identity: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what makes a method the same on two tasks; a protocol holds its task."""
+    return tuple(word for name, word in identity.items() if name != "protocol")
 
 
 def _baseline(panel: Panel) -> Crossed | None:
@@ -232,7 +243,7 @@ def compare_modalities(
     elif ct.shape[1] == mri.shape[1] > 1:
         test, answers = "paired, draws x cases", compare_drawn(ct - mri, alpha=alpha)
     else:
-        cases = settled(ct.mean(axis=1) - mri.mean(axis=1))
+        cases = settled(ct.mean(axis=1) - mri.mean(axis=1), OF_DIFFERENCES)
         return [
             Difference(mean, np.nan, np.nan, one.p, "paired, Wilcoxon by case", one.reason)
             for mean, one in zip(
@@ -242,6 +253,11 @@ def compare_modalities(
     return [Difference(x.difference, x.low, x.high, x.p, test, x.reason) for x in answers]
 
 
-def _notes(rows: list[dict[str, object]]) -> list[str]:
-    reasons = {str(row["reason"]) for row in rows if row["reason"]}
-    return [f"not computable in some rows: {reason}" for reason in sorted(reasons)]
+def _notes(rows: Sequence[Mapping[str, object]], told: Sequence[str]) -> list[str]:
+    gaps = {str(row["reason"]) for row in rows if row["reason"]}
+    others = {str(row["reason_interaction"]) for row in rows if row["name"] != BASELINE} - {""}
+    return [
+        *(f"not computable in some rows: {reason}" for reason in sorted(gaps)),
+        *(f"no interaction in some rows: {reason}" for reason in sorted(others)),
+        *dict.fromkeys(told),
+    ]

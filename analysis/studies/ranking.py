@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medssl_bench.analysis.statistics.answer import settled
+from medssl_bench.analysis.statistics.answer import OF_DIFFERENCES, settled
 from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_means
 from medssl_bench.analysis.statistics.crossed import p_values
 from medssl_bench.analysis.statistics.multiplicity import holm
@@ -111,11 +111,11 @@ def rank_by_tests(panel: Panel, alpha: float = 0.05) -> Ranking:
     if len(panel.cases) < 2:
         adjusted = np.full(len(first), np.nan)
     elif len(panel.draws) > 1:
-        # Differences that are all zero have no p, and the two are not told apart.
+        # Differences that are all equal have no p, and the two are not told apart.
         adjusted = holm(p_values(panel.crossed[first] - panel.crossed[second]))
     else:
         means = panel.case_means
-        differences = settled(means[first] - means[second])
+        differences = settled(means[first] - means[second], OF_DIFFERENCES)
         p = np.full(len(differences), np.nan)
         moved = differences.any(axis=1)
         if moved.any():

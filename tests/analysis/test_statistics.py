@@ -14,11 +14,12 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from medssl_bench.analysis.statistics.answer import ALL_ZERO, ONE_CASE
+from medssl_bench.analysis.statistics.answer import ALL_ZERO, NO_SPREAD, ONE_CASE, settled
 from medssl_bench.analysis.statistics.bootstrap import resampled_means, resampled_together
 from medssl_bench.analysis.statistics.crossed import (
     compare_drawn,
     detectable_difference,
+    p_values,
     paired_interval,
     paired_intervals,
     retraining_test,
@@ -154,6 +155,36 @@ def test_tables_tested_together_are_tested_as_alone():
     single = compare_drawn(tables[:, :, :1])
     assert {one.reason for one in single} == {retraining_test(tables[0, :, :1]).reason}
     assert all(math.isnan(one.p) for one in single)
+
+
+def test_true_ties_stay_ties_whatever_was_rounded_before():
+    """Means of three targets in whole mm: 1/3 twice, though 3 - 8/3 and 5/3 - 4/3 differ."""
+    first = np.array([[9, 4, 5], [8, 6, 7], [3, 2, 2], [5, 5, 6], [7, 9, 9], [4, 3, 3]])
+    shifts = np.array([1, 3, -1, 0, 1, 5])
+    second = first.copy()
+    second[:, 0] -= shifts
+    scores = [settled(table.mean(axis=1)) for table in (first, second)]
+    (found,) = compare_checkpoints((scores[0] - scores[1])[None])
+    signs = np.array([*itertools.product((-1, 1), repeat=5)])
+    ranks = stats.rankdata(np.abs(shifts))[shifts != 0]
+    sums = np.abs(signs @ ranks)
+    expected = (sums >= abs((np.sign(shifts[shifts != 0]) * ranks).sum())).mean()
+    assert compare_cases(scores[0] - scores[1]).p == found.p
+    assert stats.wilcoxon(shifts, zero_method="pratt").pvalue == found.p
+    assert found.p == pytest.approx(expected, abs=0.06)  # SciPy's is not exact with ties
+
+
+def test_no_spread_is_no_evidence():
+    constant = np.full((2, 3, 5), 0.1)
+    for one in compare_drawn(constant):
+        assert one.difference == pytest.approx(0.1) and math.isnan(one.p + one.low + one.high)
+        assert one.reason == NO_SPREAD
+    alone = retraining_test(constant[0])
+    assert alone.reason == NO_SPREAD and math.isnan(alone.p + alone.low + alone.high)
+    assert np.isnan(p_values(constant)).all()
+    # What a sum in another order leaves is no difference.
+    noise = normal(1, 3, 5, seed=3) * 1e-16
+    assert compare_drawn(noise)[0].reason == ALL_ZERO == retraining_test(noise[0]).reason
 
 
 def test_checkpoints_compared_together_are_compared_as_alone():

@@ -167,6 +167,43 @@ def test_the_modality_gap_and_its_interaction(results):
     assert math.isnan(base["p_interaction"])
 
 
+def test_a_task_run_in_two_ways_is_in_the_modality_gap_twice(results):
+    """Its protocols differ in what is the task's own, so both compare with the other task."""
+    second = results.cases.query("task == 'phantom_ct'").copy()
+    again = {key: f"again {key}" for key in second["key"].unique()}
+    second["key"] = second["key"].map(again)
+    second["protocol"] = "another"
+    second["dice"] = second["dice"] - 0.01
+    records = [copy.deepcopy(one) for one in results.records if one["key"] in again]
+    for record in records:
+        record["key"] = again[record["key"]]
+        record["cell"]["protocol"] = "another"
+    both = replace(
+        results,
+        cases=pd.concat([results.cases, second], ignore_index=True),
+        records=[*results.records, *records],
+    )
+    one, two = (ask(found, "modality-gap", shots="5") for found in (results, both))
+    assert len(two.sections) == 2 * len(one.sections) and len(two.table) == 2 * len(one.table)
+    assert all("protocols" in section.title for section in two.sections)
+    first, other = (two.table[two.table["section"] == x.title] for x in two.sections[:2])
+    gaps = sorted([first["mean"].to_numpy()[0], other["mean"].to_numpy()[0]])
+    assert gaps[1] - gaps[0] == pytest.approx(0.01)
+
+
+def test_the_modality_gap_says_what_it_leaves_out_and_why(results):
+    without = [
+        one
+        for one in results.records
+        if (one["cell"]["task"], one["cell"]["method"]) != ("phantom_mri", "scratch")
+    ]
+    keys = {one["key"] for one in without}
+    kept = results.cases[results.cases["key"].isin(keys)].reset_index(drop=True)
+    outcome = ask(replace(results, records=without, cases=kept), "modality-gap", shots="5")
+    assert "no interaction in some rows: scratch was not run on both" in outcome.text
+    assert "not in both tasks in the same way: scratch" in outcome.text
+
+
 @pytest.mark.parametrize(
     ("settings", "paired"),
     [

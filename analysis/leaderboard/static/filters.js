@@ -28,6 +28,15 @@ function showFilters() {
     row.hidden = !agrees(row.dataset, ["family", "backbone", "profile", "source"]);
     filtered.add(row.parentElement);
   }
+  // The line above rows of another protocol stands above the first of them that is shown.
+  for (const body of filtered) {
+    let begins = false;
+    for (const row of body.rows) {
+      begins ||= row.classList.contains("apart");
+      row.classList.toggle("first", begins && !row.hidden);
+      if (!row.hidden) begins = false;
+    }
+  }
   // A table of which no row is left goes with its caption.
   for (const body of filtered) {
     const block = body.closest(".block");

@@ -153,3 +153,26 @@ def test_groups_of_columns(report: Made, visit: Visit) -> None:
         assert {len(row) for row in grid(table)} == {len(kept)}
     page.get_by_role("button", name="Reset").click()
     assert heads(table) == COLUMNS
+
+
+def test_a_line_stands_above_rows_of_another_protocol_that_are_shown(
+    report: Made, visit: Visit
+) -> None:
+    def lines(hash_: str) -> list[str]:
+        """The first row of each set but the topmost, by name."""
+        table = board(visit(report, hash_), "phantom_mri", "full")
+        rows = table.locator("tbody tr:visible").all()
+        width = "row => getComputedStyle(row.cells[0]).borderTopWidth"
+        assert {row.evaluate(width) for row in rows} <= {"2px", "0px"}
+        return [row.locator("th").inner_text() for row in rows if row.evaluate(width) == "2px"]
+
+    (other,) = lines("")
+    assert "swin_65m" in other
+    assert lines("#family=mim") == [other]
+    assert lines("#family=none") == []
+    # Sorted by a column, rows of all sets are mixed.
+    table = board(page := visit(report), "phantom_mri", "full")
+    table.locator("thead button").nth(1).click()
+    assert not page.evaluate("""() => [...document.querySelectorAll("tr.apart")].filter(
+      row => row.closest("table").querySelector("[aria-sort]")).some(
+      row => getComputedStyle(row.cells[0]).borderTopWidth === "2px")""")

@@ -235,7 +235,8 @@ def test_a_method_that_lacks_a_task_has_no_place_overall(report: Made, visit: Vi
     assert list(rows)[:4] == list(ranks.sort_values().index)
     reason = page.locator(f"table:has(#overall) tr:has-text('{LACKS_A_TASK}') td.missing").first
     assert (
-        reason.locator(".unseen").inner_text() == "missing: not ranked: it has only 2 of 4 boards"
+        reason.locator(".unseen").inner_text()
+        == "missing: not ranked: it was compared on only 2 of 4 boards"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from medssl_bench.analysis.leaderboard.overall import ACROSS, matrix_table, overall_tables, places
@@ -65,11 +67,15 @@ def test_boards_of_two_trainings_are_ranked_apart_where_no_two_methods_have_all_
     assert [(one.identity["method"], one.mean, one.boards, one.of) for one in found] == [
         ("simmim", 1.0, 2, 2), ("scratch", 2.0, 2, 2)
     ]  # fmt: skip
-    assert found[0].group == [("brain", "5"), ("ct", "5")] and found[0].others
+    assert found[0].group.boards == [("brain", "5"), ("ct", "5")] and not found[0].group.whole
     # Trained otherwise, but run by the same methods: one ranking over all.
     another = panel("long", ("scratch", ""), ("simmim", ""))
     (found,) = places([brain, ct, another], alike, resamples=50)
-    assert {(one.of, one.others) for one in found} == {(3, False)}
+    assert {(one.of, one.group.whole) for one in found} == {(3, True)}
+    # A task run in two ways does not count twice.
+    again = replace(panel("ct", ("scratch", ""), ("simmim", "")), identities=longer.identities)
+    groups = places([brain, ct, again], alike, resamples=50)
+    assert [one[0].group.boards for one in groups] == [[("brain", "5"), ("ct", "5")]]
 
 
 def test_several_groups_have_a_table_each_that_names_its_boards():
@@ -78,7 +84,8 @@ def test_several_groups_have_a_table_each_that_names_its_boards():
     alike = {"of brain": "a", "of ct": "a", "of head": "b", "of neck": "b"}
     tables = overall_tables(places([*short, *long], alike, resamples=50), dict.fromkeys(MEANS))  # type: ignore[arg-type]
     assert [(table.id, table.caption.split(": ")[1]) for table in tables] == [
-        ("overall", "brain (5); ct (5)"), ("overall-1", "head (5); neck (5)")
+        ("overall", "brain (5); ct (5); protocols of brain, of ct"),
+        ("overall-1", "head (5); neck (5); protocols of head, of neck"),
     ]  # fmt: skip
     assert [row.label for row in tables[1].rows] == ["brainmvp", "scratch"]
 
