@@ -62,6 +62,7 @@ def marks_of(methods: Iterable[str]) -> Mapping[str, Mark]:
 
 
 HOLLOW = "hollow: no interval"
+ELLIPSIS = "\u2026"
 BESIDE = 1.8
 """Width of a legend's names beside its axes, in inches."""
 SMALL = 7.5
@@ -111,9 +112,11 @@ def legend_below(figure: Figure, handles: Mapping[str, Any], *hollow: bool) -> N
     found = {**handles, HOLLOW: hollow_handle()} if any(hollow) else {**handles}
     if not found:
         return
-    # A leading underscore would hide a label; a zero-width space before it keeps it.
-    labels = [f"\u200b{label}" if label.startswith("_") else label for label in found]
     width, height = figure.get_size_inches()
+    most = int(72 * ROOM * width / SMALL)
+    labels = [one if len(one) <= most else one[: most - 1] + ELLIPSIS for one in found]
+    # A leading underscore would hide a label; a zero-width space before it keeps it.
+    labels = [f"\u200b{label}" if label.startswith("_") else label for label in labels]
     for columns in range(min(len(found), 4), 0, -1):
         legend = figure.legend(
             [*found.values()], labels, loc="outside lower center", ncols=columns, frameon=False,
@@ -137,8 +140,9 @@ def variants(methods: Mapping[str, str]) -> dict[str, int]:
 
 
 def wrapped(text: str, width: float, size: float) -> str:
-    """Break a text into lines of ``width`` inches at a font size in points."""
-    return textwrap.fill(text, max(12, int(72 * width / (0.56 * size))))
+    """Break a text into at most three lines of ``width`` inches at a font size in points."""
+    letters = max(12, int(72 * width / (0.56 * size)))
+    return textwrap.fill(text, letters, max_lines=3, placeholder=ELLIPSIS)
 
 
 def without(table: pd.DataFrame) -> bool:

@@ -21,6 +21,7 @@ from medssl_bench.analysis.studies.drawing import (
     titled,
     variants,
     without,
+    wrapped,
 )
 from medssl_bench.analysis.studies.organ_groups import groups_of
 from medssl_bench.analysis.studies.outcome import (
@@ -32,6 +33,8 @@ from medssl_bench.analysis.studies.outcome import (
 )
 from medssl_bench.analysis.tables import shots_order
 
+WIDTH = 7.0
+"""Of the axes, in inches."""
 HATCHES = (None, "//", "..", "xx")
 """Of the bars of one method by several pretrainings."""
 SHOWN = {"method": "{method}", "group": "{group}", "mean": "{mean} [{low}, {high}]"}
@@ -73,7 +76,7 @@ def analyse(evidence: Evidence) -> Outcome:
     figures = {}
     if drawn and evidence.wants_figures:
         with style():
-            figure, axes = sheet(len(drawn), 7.0, 3.0)
+            figure, axes = sheet(len(drawn), WIDTH, 3.0)
             methods = {
                 label: identity["method"]
                 for _, found, _ in drawn
@@ -127,7 +130,7 @@ def _draw(
             color=[colour if known else BLANK for known in np.isfinite(ends).all(axis=0)],
             edgecolor=INK if hatch else colour, error_kw={"elinewidth": 0.9},
         )  # fmt: skip
-    axes.set_xticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), [wrapped(name, WIDTH / len(names), 10) for name in names])
     axes.grid(axis="y")
     titled(axes, title)
     return handles
