@@ -76,8 +76,9 @@ def places(
     """Return the places of every group, best first, methods that lack a board last.
 
     A group has a backbone and a profile. Where a task was run with the same shots in two ways, or
-    no two methods have all boards, those that were trained alike are a group of their own; one
-    board that then stands alone is left out while there are others, for its table says it all.
+    no two methods have all boards, those that were trained alike are a group of their own, and of
+    them, where that is not enough, those that share two methods (pretrained on one corpus, say).
+    A board that then stands alone is left out while there are others, for its table says it all.
 
     A method that lacks a board is not ranked: the mean of fewer ranks says something else.
 
@@ -101,8 +102,12 @@ def places(
         for panel in group:
             parts.setdefault(alike.get(panel.identities[0]["protocol"], ""), []).append(panel)
         twice = len({(panel.task, panel.shots) for panel in group}) < len(group)
-        split = len(parts) > 1 and (twice or len(_complete(group, across)) < 2)
-        chosen = [*parts.values()] if split else [group]
+        chosen = [*parts.values()] if twice or len(_complete(group, across)) < 2 else [group]
+        chosen = [
+            part
+            for some in chosen
+            for part in ([some] if len(_complete(some, across)) > 1 else _sharing(some, across))
+        ]
         if any(len(part) > 1 for part in chosen):
             chosen = [part for part in chosen if len(part) > 1]
         for part in chosen:
@@ -114,6 +119,22 @@ def places(
             start = seed + 1000 * number_of_group
             found.append(_ranked(part, across, resamples, start, about))
     return found
+
+
+def _sharing(group: Sequence[Panel], across: Across) -> list[list[Panel]]:
+    """Part boards so that those which share two methods are together, through others too."""
+    parts: list[tuple[list[Panel], list[set[tuple[str, ...]]]]] = []
+    for panel in group:
+        own = {across(one) for one in panel.identities}
+        apart = []
+        joined, methods = [panel], [own]
+        for some, theirs in parts:
+            if any(len(own & one) > 1 for one in theirs):
+                joined, methods = [*some, *joined], [*theirs, *methods]
+            else:
+                apart.append((some, theirs))
+        parts = [*apart, (joined, methods)]
+    return [some for some, _ in parts]
 
 
 def _complete(group: Sequence[Panel], across: Across) -> list[tuple[str, ...]]:

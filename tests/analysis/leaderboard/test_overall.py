@@ -78,6 +78,23 @@ def test_boards_of_two_trainings_are_ranked_apart_where_no_two_methods_have_all_
     assert [one[0].group.boards for one in groups] == [[("brain", "5"), ("ct", "5")]]
 
 
+def test_boards_of_other_pretrainings_are_ranked_apart():
+    def pretrained(task: str, corpus: str, shots: str = "5") -> Panel:
+        one = panel(task, ("scratch", ""), ("simmim", ""), ("brainmvp", ""))
+        known = [{**who, "corpus": corpus} for who in one.identities[1:]]
+        return replace(one, shots=shots, identities=(one.identities[0], *known))
+
+    brains = [pretrained("brain", "MR", shots) for shots in ("5", "full")]
+    trunks = [pretrained(task, "CT") for task in ("liver", "spleen")]
+    groups = places([brains[0], trunks[0], brains[1], trunks[1]], {}, resamples=50)
+    assert [one[0].group.boards for one in groups] == [
+        [("brain", "5"), ("brain", "full")], [("liver", "5"), ("spleen", "5")]
+    ]  # fmt: skip
+    assert [[(p.identity["method"], p.mean, p.first) for p in one] for one in groups] == [
+        [("brainmvp", 1.0, 2), ("simmim", 2.0, 0), ("scratch", 3.0, 0)]
+    ] * 2
+
+
 def test_several_groups_have_a_table_each_that_names_its_boards():
     short = [panel(task, ("scratch", ""), ("simmim", "")) for task in ("brain", "ct")]
     long = [panel(task, ("scratch", ""), ("brainmvp", "")) for task in ("head", "neck")]
