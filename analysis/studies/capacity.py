@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from medssl_bench import registry
-from medssl_bench.analysis.leaderboard.marks import short
+from medssl_bench.analysis.leaderboard.marks import Mark, short
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.studies.drawing import (
     METRIC_NAMES,
-    key,
+    key_below,
     marks_of,
     points,
     sheet,
@@ -89,8 +89,10 @@ def analyse(evidence: Evidence) -> Outcome:
     if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 6.0, 3.4)
+            marks = marks_of([name for _, table in drawn for name in table["method"]])
             for one, (title, table) in zip(axes, drawn, strict=True):
-                _draw(one, title, table, metric)
+                _draw(one, title, table, metric, marks)
+            key_below(figure, axes, *(without(table) for _, table in drawn))
         figures["capacity"] = figure
     return Outcome("capacity", claim, sections, figures)
 
@@ -114,11 +116,12 @@ def _crop(record: Mapping[str, Any]) -> str:
     return "x".join(map(str, crop))
 
 
-def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
+def _draw(
+    axes: Axes, title: str, table: pd.DataFrame, metric: str, marks: Mapping[str, Mark]
+) -> None:
     kinds = table[["params_m", "crop", "backbone"]].drop_duplicates()
     kinds = kinds.sort_values(["params_m", "crop"])
     order = [(row.backbone, row.crop) for row in kinds.itertuples()]
-    marks = marks_of(table["method"])
     groups = list(table.groupby(PRETRAINED, sort=True))
     shifts = np.linspace(-0.15, 0.15, len(groups)) if len(groups) > 1 else [0.0]
     for ((method, *corpus), rows), shift in zip(groups, shifts, strict=True):
@@ -135,5 +138,4 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     axes.set_xlim(-0.5, len(order) - 0.5)
     axes.set_ylabel(METRIC_NAMES[metric])
     axes.grid(axis="y")
-    key(axes, without(table))
     titled(axes, title)

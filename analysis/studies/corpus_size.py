@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from medssl_bench.analysis.leaderboard.marks import Mark
 from medssl_bench.analysis.statistics.crossed import paired_interval
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.studies.drawing import (
     METRIC_NAMES,
-    key,
+    key_below,
     marks_of,
     points,
     sheet,
@@ -59,8 +62,10 @@ def analyse(evidence: Evidence) -> Outcome:
     if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 5.5, 3.2)
+            marks = marks_of([name for _, table in drawn for name in table["method"]])
             for one, (title, table) in zip(axes, drawn, strict=True):
-                _draw(one, title, table, metric)
+                _draw(one, title, table, metric, marks)
+            key_below(figure, axes, *(without(table) for _, table in drawn))
         figures["corpus-size"] = figure
     return Outcome("corpus-size", claim, sections, figures)
 
@@ -99,8 +104,9 @@ def sizes(panel: Panel, level: float) -> pd.DataFrame:
     return kept.sort_values([*CURVE, "scans"], ignore_index=True)
 
 
-def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
-    marks = marks_of(table["method"])
+def _draw(
+    axes: Axes, title: str, table: pd.DataFrame, metric: str, marks: Mapping[str, Mark]
+) -> None:
     scratch = table[table["method"] == BASELINE]
     grown = table[table["method"] != BASELINE]
     for (method, *words), rows in grown.groupby(CURVE, sort=False):
@@ -114,5 +120,4 @@ def _draw(axes: Axes, title: str, table: pd.DataFrame, metric: str) -> None:
     axes.set_xlabel(f"Scans pretrained on (0: {BASELINE})")
     axes.set_ylabel(METRIC_NAMES[metric])
     axes.grid(axis="y")
-    key(axes, without(table))
     titled(axes, title)

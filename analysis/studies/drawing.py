@@ -120,6 +120,7 @@ def legend_below(figure: Figure, handles: Mapping[str, Any], *hollow: bool) -> N
     for columns in range(min(len(found), 4), 0, -1):
         legend = figure.legend(
             [*found.values()], labels, loc="outside lower center", ncols=columns, frameon=False,
+            handlelength=3.4,
             fontsize=SMALL,
         )  # fmt: skip
         box = legend.get_window_extent()
@@ -127,6 +128,15 @@ def legend_below(figure: Figure, handles: Mapping[str, Any], *hollow: bool) -> N
             figure.set_size_inches(width, height + box.height / figure.dpi)
             return
         legend.remove()
+
+
+def key_below(figure: Figure, axes: Sequence[Axes], *hollow: bool) -> None:
+    """Add one legend of what all axes name; a name must look alike in each of them."""
+    handles: dict[str, Any] = {}
+    for one in axes:
+        drawn, names = one.get_legend_handles_labels()
+        handles = {**dict(zip(names, drawn, strict=True)), **handles}
+    legend_below(figure, handles, *hollow)
 
 
 def variants(methods: Mapping[str, str]) -> dict[str, int]:

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from medssl_bench.analysis.leaderboard.marks import DASHES
 from medssl_bench.analysis.statistics.bootstrap import percentile_interval
 from medssl_bench.analysis.statistics.gaps import performance_gap, resampled_gaps
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.studies.drawing import (
-    key,
+    key_below,
     marks_of,
     points,
     sheet,
     style,
     titled,
+    variants,
     without,
 )
 from medssl_bench.analysis.studies.outcome import (
@@ -67,8 +69,13 @@ def analyse(evidence: Evidence) -> Outcome:
     if drawn and evidence.wants_figures:
         with style():
             figure, axes = sheet(len(drawn), 5.5, 3.2)
+            identities: dict[str, Mapping[str, str]] = {}
+            for _, found, _ in drawn:
+                for panel in found:
+                    identities |= dict(zip(panel.methods, panel.identities, strict=True))
             for one, (title, found, table) in zip(axes, drawn, strict=True):
-                _draw(one, title, found, table)
+                _draw(one, title, [panel.shots for panel in found], table, identities)
+            key_below(figure, axes, *(without(table) for _, _, table in drawn))
         figures["gaps"] = figure
     return Outcome("gaps", claim, sections, figures)
 
@@ -109,24 +116,29 @@ def gaps(found: Sequence[Panel], full: Panel, options: Options) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _draw(axes: Axes, title: str, found: Sequence[Panel], table: pd.DataFrame) -> None:
-    shots = [panel.shots for panel in found]
-    identities: dict[str, Mapping[str, str]] = {}
-    for panel in found:
-        identities |= dict(zip(panel.methods, panel.identities, strict=True))
-    marks = marks_of([one["method"] for one in identities.values()])
-    shifts = np.linspace(-0.15, 0.15, len(identities)) if len(identities) > 1 else [0.0]
-    for (label, identity), shift in zip(identities.items(), shifts, strict=True):
+def _draw(
+    axes: Axes,
+    title: str,
+    shots: Sequence[str],
+    table: pd.DataFrame,
+    identities: Mapping[str, Mapping[str, str]],
+) -> None:
+    """Draw one task; ``identities`` are of every label of the figure."""
+    methods = {label: one["method"] for label, one in identities.items()}
+    marks, variant = marks_of(methods.values()), variants(methods)
+    here = [label for label in identities if (table["method"] == label).any()]
+    shifts = np.linspace(-0.15, 0.15, len(here)) if len(here) > 1 else [0.0]
+    for label, shift in zip(here, shifts, strict=True):
         rows = table[(table["method"] == label) & table["gap"].notna()]
         places = np.array([shots.index(word) for word in rows["shots"]]) + shift
-        mark = marks[identity["method"]]
+        mark = marks[methods[label]]
+        dash = DASHES[variant[label] % len(DASHES)] if variant[label] else mark.dash
         y, low, high = (rows[name].to_numpy(float) for name in ("gap", "low", "high"))
-        points(axes, places, y, low, high, mark=mark, label=label, linestyle=mark.dash)
+        points(axes, places, y, low, high, mark=mark, label=label, linestyle=dash)
     axes.axhline(0, color="#1b1f23", linewidth=0.8)
     axes.set_xticks(range(len(shots)), shots)
     axes.set_xlim(-0.4, len(shots) - 0.6)
     axes.set_xlabel("Shots (labelled training cases)")
     axes.set_ylabel("Performance gap (%)")
     axes.grid(axis="y")
-    key(axes, without(table))
     titled(axes, title)
