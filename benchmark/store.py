@@ -99,7 +99,7 @@ class Store:
         except OSError as error:
             if read_only and isinstance(error, (FileNotFoundError, NotADirectoryError)):
                 raise BenchError(
-                    f"no results in {self.root}: name their folder with --results"
+                    f"no results in {self.root}: `bench run` makes some (--results)"
                 ) from None
             raise BenchError(f"{header}: cannot be read ({error.strerror})") from None
         except (ValueError, TypeError, KeyError):

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medssl_bench.analysis.leaderboard.marks import Mark, row_labels, short
 from medssl_bench.analysis.leaderboard.standings import Key, Standing
 from medssl_bench.analysis.leaderboard.views import NO_TARGET, Row, Table, Value, number
-from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_means
+from medssl_bench.analysis.statistics.bootstrap import percentile_interval, resampled_together
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.statistics.ranks import ranks_of
 from medssl_bench.analysis.tables import IDENTITY, ROW, shots_order
@@ -29,6 +30,9 @@ HINTS = {
     "First in": "boards on which it has the best mean of those methods",
     "Boards": "boards it was compared on, of those of this table",
 }
+
+
+ONE_RUN = "one run of each board: test cases alone could be drawn anew, as if training were certain"
 
 
 @dataclass(frozen=True)
@@ -150,15 +154,23 @@ def _ranked(
     complete = _complete(group, across)
     found = []
     if len(complete) > 1:
-        ranks, samples = [], []
+        ranks = []
+        values: dict[tuple[str, tuple[str, ...]], dict[int, NDArray[np.float64]]] = {}
         for place, panel in enumerate(group):
             order = [across(one) for one in panel.identities]
             chosen = [order.index(key) for key in complete]
             ranks.append(ranks_of(panel.means[None, chosen])[0])
-            drawn = resampled_means(panel.values[chosen], resamples, seed + place)
-            samples.append(ranks_of(drawn))
+            values.setdefault((panel.task, panel.cases), {})[place] = panel.values[chosen]
+        # The boards of a task have their test cases in common.
+        sample: dict[int, NDArray[np.float64]] = {}
+        for number, tables in enumerate(values.values()):
+            drawn = resampled_together([*tables.values()], resamples, seed + number)
+            sample |= {place: ranks_of(some) for place, some in zip(tables, drawn, strict=True)}
+        samples = [sample[place] for place in range(len(group))]
         means = np.mean(ranks, axis=0)
         low, high = percentile_interval(np.mean(samples, axis=0))
+        if all(panel.values.shape[1] * panel.values.shape[2] == 1 for panel in group):
+            low, high = np.full((2, len(complete)), np.nan)
         first = (np.array(ranks) == np.min(ranks, axis=1, keepdims=True)).sum(axis=0)
         found = [
             Place(
@@ -233,10 +245,12 @@ def _overall_table(
             if one.boards == one.of
             else f"not ranked: it was compared on only {one.boards} of {one.of} boards"
         )
-        interval = f"{number(one.low, 2)}\u2013{number(one.high, 2)}"
+        interval = Value(missing=ONE_RUN)
+        if np.isfinite(one.low):
+            interval = Value(f"{number(one.low, 2)}\u2013{number(one.high, 2)}", one.low)
         cells = [
             Value(number(one.mean, 2), one.mean) if one.complete else lacking,
-            Value(interval, one.low) if one.complete else lacking,
+            interval if one.complete else lacking,
             Value(f"{one.first} of {one.of}", one.first) if one.complete else lacking,
             Value(f"{one.boards} of {one.of}", one.boards),
             Value(one.identity["backbone"], one.identity["backbone"]),
@@ -290,7 +304,7 @@ def _board_value(found: Sequence[Standing] | None) -> Value:
     if found is None:
         return Value(missing="not run on this task with these shots")
     if len(found) > 1:
-        return Value(missing="run by several protocols: each has its row in the task's table")
+        return Value(f"{len(found)} rows", note="by several protocols, in the task's table")
     one = found[0]
     if not np.isfinite(one.mean):
         return Value(missing=NO_TARGET)

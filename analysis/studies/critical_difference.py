@@ -10,7 +10,7 @@ from medssl_bench.analysis.statistics.friedman import MeanRanks, alike_groups, m
 from medssl_bench.analysis.statistics.paired import CLAIM
 from medssl_bench.analysis.statistics.panel import Panel
 from medssl_bench.analysis.statistics.ranks import square
-from medssl_bench.analysis.studies.drawing import sheet, style, titled
+from medssl_bench.analysis.studies.drawing import BESIDE, sheet, style, titled, wrapped
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
     Options,
@@ -63,7 +63,9 @@ def analyse(evidence: Evidence) -> Outcome:
     if drawn and evidence.wants_figures:
         with style():
             most = max(len(panel.methods) for panel, _, _ in drawn)
-            figure, axes = sheet(len(drawn), 7.0, 1.2 + 0.2 * most)
+            longest = max(len(name) for panel, _, _ in drawn for name in panel.methods)
+            lines = 1 + wrapped("m" * longest, BESIDE, 8).count("\n")
+            figure, axes = sheet(len(drawn), 6.5 + lines / 2, 1.2 + 0.2 * most * lines)
             for one, (panel, found, groups) in zip(axes, drawn, strict=True):
                 draw(one, panel.title, panel.methods, found, groups)
         figures["critical-difference"] = figure
@@ -96,13 +98,15 @@ def draw(
     order = [int(one) for one in np.argsort(found.mean_rank, kind="stable")]
     count, half = len(order), (len(order) + 1) // 2
     depth = 0.5 + 0.35 * len(groups)
+    labels = [wrapped(f"{methods[one]} ({found.mean_rank[one]:.2f})", BESIDE, 8) for one in order]
+    step = 0.25 * (1 + max(label.count("\n") + 1 for label in labels))
     for place, method in enumerate(order):
         left = place < half
-        row = depth + 0.5 * (place if left else count - 1 - place)
+        row = depth + step * (place if left else count - 1 - place)
         rank, end = found.mean_rank[method], 0.9 if left else count + 0.1
         axes.plot([rank, rank, end], [0, row, row], color="#1b1f23", linewidth=0.9)
         axes.text(
-            end + (-0.05 if left else 0.05), row, f"{methods[method]} ({rank:.2f})",
+            end + (-0.05 if left else 0.05), row, labels[place],
             ha="right" if left else "left", va="center", fontsize=8,
         )  # fmt: skip
     for level, group in enumerate(groups):
@@ -120,6 +124,6 @@ def draw(
         axes.plot([rank, rank], [0, -0.12], color="#1b1f23", linewidth=1.2)
         axes.text(rank, -0.2, str(rank), ha="center", va="bottom", fontsize=8)
     axes.set_xlim(1 - 0.6 * (count - 1), count + 0.6 * (count - 1))
-    axes.set_ylim(depth + 0.5 * half, -1.6)
+    axes.set_ylim(depth + step * half, -1.6)
     titled(axes, title)
     axes.set_axis_off()

@@ -177,6 +177,7 @@ def intervals(
         inside = colour if known[place] else BLANK
         axes.plot(middle[place], place, "o", color=colour, markersize=5, markerfacecolor=inside)
     key(axes, bool((np.isfinite(middle) & ~known).any()), loc="best")
-    axes.set_yticks(places, labels)
+    axes.set_yticks(places, labels, fontsize=8)
+    axes.locator_params(axis="x", nbins=6)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(axis="x")

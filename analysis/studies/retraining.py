@@ -15,6 +15,7 @@ from medssl_bench.analysis.studies.drawing import (
     sheet,
     style,
     titled,
+    wrapped,
 )
 from medssl_bench.analysis.studies.outcome import (
     Evidence,
@@ -57,10 +58,14 @@ def analyse(evidence: Evidence) -> Outcome:
     figures = {}
     if drawn and evidence.wants_figures:
         with style():
+            named = [
+                [wrapped(f"{row.first} \u2212 {row.second}", 3.0, 8) for row in table.itertuples()]
+                for _, table in drawn
+            ]
+            lines = 1 + max(label.count("\n") for labels in named for label in labels)
             most = max(len(table) for _, table in drawn)
-            figure, axes = sheet(len(drawn), 6.5, 1.2 + 0.26 * most)
-            for one, (panel, table) in zip(axes, drawn, strict=True):
-                labels = [f"{row.first} \u2212 {row.second}" for row in table.itertuples()]
+            figure, axes = sheet(len(drawn), 5.5 + lines, 1.2 + (0.12 + 0.14 * lines) * most)
+            for one, (panel, table), labels in zip(axes, drawn, named, strict=True):
                 colours = [
                     "#0173b2" if p < evidence.options.alpha else "#8a8f94"
                     for p in table["p_adjusted"]

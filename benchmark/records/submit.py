@@ -61,7 +61,7 @@ def submit(results: Path, out: Path, options: Options, emit: Emit) -> Outcome:
         BenchError: No results there, an unknown task, or the bundle cannot be written.
     """
     if not (results / STORE).is_file():
-        raise BenchError(f"no results in {results}: name their folder with --results")
+        raise BenchError(f"no results in {results}: `bench run` makes some (--results)")
     with open_source(results) as source:
         entries, findings = read_entries(source, emit)
         entries, findings = _of_tasks(entries, findings, options.tasks)

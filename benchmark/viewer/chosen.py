@@ -52,7 +52,7 @@ def find_folder(root: Path, cell: str) -> Path:
         return Path(cell).resolve()
     folders = {path.parent.name: path.parent for path in root.glob("records/*/*/record.json")}
     if not folders:
-        raise BenchError(f"no records in {root}: name their folder with --results")
+        raise BenchError(f"no records in {root}: `bench run` makes some (--results)")
     if cell in folders:
         return folders[cell]
     start = cell.lower()[:12]

@@ -83,7 +83,6 @@ function showDefinition() {
     usualOrder(head.closest("table"));
   }
   sortedTables.clear();
-  showFlips(definition, index);
 }
 
 // As written under the first definition, else by the definition that is shown.
@@ -96,18 +95,27 @@ function usualOrder(table) {
   }
 }
 
-function showFlips(definition, index) {
+function isListed(id) {
+  const row = document.querySelector(`tr[data-row="${id}"]`);
+  return !row || (!row.hidden && !row.closest(".block[hidden]"));
+}
+
+// Of the rows that the filters leave.
+function showFlips() {
+  const index = definitionIndex();
+  const definition = PAGE.definitions[index];
   const box = document.getElementById("flips");
   box.hidden = index === 0;
   box.replaceChildren();
   if (index === 0) return;
   const rule = definition.empty === "counted" ? ", targets that the reference lacks counted" : "";
-  const count = definition.flips.length;
+  const flips = definition.flips.filter((pair) => pair.every(isListed));
+  const count = flips.length;
   box.replaceChildren(
     `Ranked by ${definition.label}${rule}: ${count} pair${count === 1 ? "" : "s"} of methods change${count === 1 ? "s" : ""} order against Dice.`);
   if (!count) return;
   const list = element("ul");
-  for (const [first, second] of definition.flips.slice(0, 12)) {
+  for (const [first, second] of flips.slice(0, 12)) {
     const one = PAGE.rows[first];
     const names = [one.task, one.label, PAGE.rows[second].label].map((name) => element("bdi", {}, name));
     list.append(element("li", {}, names[0], `, shots ${one.shots}: `, names[1], " and ", names[2]));

@@ -16,6 +16,7 @@ function showState() {
   showView();
   showFilters();
   showDefinition();
+  showFlips();
   showSorts();
   if (state.view === "compare") showComparison();
   if (state.view === "provenance") showCells();

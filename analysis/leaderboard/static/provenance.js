@@ -1,7 +1,8 @@
 // Every cell of a task, and of the one that is asked for all that is known.
 
 const cellForm = document.getElementById("cell-task");
-const CELL_HEADS = ["Cell", "Method", "Shots", "Draw", "Seed", "Labelled cases", "Leaks", "Device", "Hours", "Finished (UTC)", "Record"];
+const FAMILY = new Map(Array.from(document.querySelectorAll("tr[data-row]"), ({ dataset }) => [dataset.row, dataset.family]));
+const CELL_HEADS = ["Cell", "Method", "Corpus", "Protocol", "Shots", "Draw", "Seed", "Labelled cases", "Leaks", "Device", "Hours", "Finished (UTC)", "Record"];
 const FIRST_ROWS = 200; // as .cut in the style
 
 let cellsAsked = 0;
@@ -18,7 +19,7 @@ async function showCells() {
   try {
     const found = await loadTask(task);
     if (mine !== cellsAsked) return;
-    const cells = found.cells.filter((cell) => agrees(cell, ["shots", "backbone", "profile"]));
+    const cells = found.cells.filter((cell) => agrees({ ...cell, family: FAMILY.get(cell.row) }, ["shots", "family", "backbone", "profile"]));
     if (!cells.length) {
       const clear = element("button", { type: "button" }, "Clear the filters");
       clear.addEventListener("click", clearFilters);
@@ -59,7 +60,9 @@ function cellTable(task, cells, found) {
     const text = (value) => element("td", {}, String(value));
     const leaks = cell.leaks.checked ? text(cell.leaks.found.length) :
       element("td", { class: "missing" }, "\u2014", element("span", { class: "unseen" }, "missing: nobody looked"));
-    return element("tr", {}, element("th", { scope: "row" }, button), text(cell.method), text(cell.shots),
+    return element("tr", {}, element("th", { scope: "row" }, button), text(cell.method),
+      cell.corpus ? text(cell.corpus) : element("td", { class: "missing" }, "\u2014", element("span", { class: "unseen" }, "missing: none")),
+      text(cell.protocol.slice(0, 8)), text(cell.shots),
       text(cell.draw), text(cell.seed), text(found.draws[cell.drawn].labelled_total), leaks, text(cell.device),
       element("td", { "data-value": cell.wall_hours }, cell.wall_hours.toPrecision(3)),
       text(cell.finished.slice(0, 16).replace("T", " ")), text(cell.record));

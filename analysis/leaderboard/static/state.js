@@ -12,16 +12,21 @@ let state = {};
 
 function readAddress() {
   const text = location.hash.slice(1);
-  const found = { ...DEFAULTS };
+  const found = { ...DEFAULTS, by: "" };
   if (text && !text.includes("=")) {
     found.view = decoded(text);
   } else {
     for (const [name, value] of new URLSearchParams(text)) found[name] = value;
   }
-  if (!COMPARED.includes(found.by)) found.by = DEFAULTS.by;
+  if (!COMPARED.includes(found.by)) found.by = usualBy(found);
   // Links inside a view, such as to the tables, belong to the view they are in.
   if (!VIEWS.includes(found.view)) found.view = viewOf(found.view) ?? DEFAULTS.view;
   return found;
+}
+
+// Two are compared by the metric of the page, where they can be.
+function usualBy({ metric }) {
+  return COMPARED.includes(metric) ? metric : DEFAULTS.by;
 }
 
 function decoded(text) {
@@ -35,7 +40,7 @@ function decoded(text) {
 function addressOf(chosen) {
   const words = new URLSearchParams();
   for (const [name, value] of Object.entries(chosen)) {
-    if (value && value !== DEFAULTS[name]) words.set(name, value);
+    if (value && value !== (name === "by" ? usualBy(chosen) : DEFAULTS[name])) words.set(name, value);
   }
   const text = words.toString();
   return text ? `#${text}` : `#${chosen.view}`;

@@ -120,3 +120,20 @@ def test_means_side_by_side_are_in_one_row():
     assert table is not None and "tuning" in ACROSS
     assert [(row.label, len(row.cells)) for row in table.rows] == [("brainmvp", 2), ("scratch", 2)]
     assert all(value.text for row in table.rows for value in row.cells)
+
+
+def test_boards_of_one_task_are_resampled_with_the_same_test_cases():
+    """Two boards alike: their ranks move together, so half of the resamples have rank 1 twice."""
+    random = np.random.default_rng(1)
+    one = panel("brain", ("scratch", ""), ("simmim", ""))
+    values = np.stack([np.zeros((3, 1, 6)), np.zeros((3, 1, 6)) + random.normal(0, 1, 6)])
+    values[1] -= values[1].mean()
+    few = replace(one, values=values)
+    ((first, _),) = places([few, replace(few, shots="full")], {}, resamples=2000)
+    assert (first.low, first.high) == (1.0, 2.0)
+    # Of one run each there is no interval at all.
+    alone = replace(few, draws=("0",), values=values[:, :1])
+    ((single, _),) = places([alone, replace(alone, shots="full")], {}, resamples=200)
+    assert np.isnan(single.low) and np.isnan(single.high)
+    (table,) = overall_tables([[single]], dict.fromkeys(MEANS))  # type: ignore[arg-type]
+    assert "test cases alone" in (table.rows[0].cells[1].missing or "")
