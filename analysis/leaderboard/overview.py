@@ -283,7 +283,7 @@ def rank_values(standing: Standing) -> tuple[Value, Value]:
     )
 
 
-def _printed_row(one: ReportedRow, *, apart: bool) -> Row:
+def _printed_row(one: ReportedRow, *, apart: bool = False) -> Row:
     never = Value(missing=NEVER_RANKED)
     unknown = Value(missing=NOT_PRINTED)
     dice, hd95 = one.scores["dice"], one.scores.get("hd95")
