@@ -67,7 +67,7 @@ def told_by_csv(text: str, names: list[str]) -> list[list[str]]:
             values = [without_guard(value) for value in filled.values()]
             if several:
                 values = [value.replace("-", "\u2212") for value in values]
-            if name == "Gain over scratch":
+            if name == "Dice gain over scratch":
                 values = [one if one[0] == "\u2212" else f"+{one}" for one in values]
             row.append(shapes[tuple(filled)].format(*values) if filled else "")
         rows.append(row)
@@ -132,7 +132,7 @@ def test_gains_are_plain_numbers(report: Made, visit: Visit) -> None:
     for line in lines:
         row = told.loc[line["Method"]] if line["Method"] in told.index else None
         for ending, name in (("", "gain"), (" low", "gain_low"), (" high", "gain_high")):
-            value = line[f"Gain over scratch{ending}"]
+            value = line[f"Dice gain over scratch{ending}"]
             if row is None or row[name] != row[name]:
                 assert value == ""
             else:

@@ -36,7 +36,7 @@ def set_overview(page: Any) -> None:
     control(page, "empty", "counted")
     page.locator("#controls input[value=origin]").uncheck()
     page.locator("#controls input[value=errors]").uncheck()
-    for shots, name in (("5", "Gain over scratch"), ("full", "Method")):
+    for shots, name in (("5", "Dice gain over scratch"), ("full", "Method")):
         head = board(page, "amos_ct", shots).get_by_role("columnheader", name=name)
         head.get_by_role("button").click()
 
