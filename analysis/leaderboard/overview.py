@@ -53,7 +53,7 @@ HINTS = {
     "Rank": "by the mean, among rows of one backbone, profile and protocol, and the ranks that"
     " adjusted tests of all pairs do not rule out",
     "Tier": "a tier starts at a method that is shown worse than the first of the tier before",
-    "Dice gain over scratch": "paired Dice difference with its 95 % interval over draws and test cases",
+    "Dice gain over scratch": "paired difference with its 95 % interval over draws and test cases",
     "HD95 (mm)": "95th percentile Hausdorff distance; a missed target counts as the image diagonal",
     "Missed": "targets in the reference of which nothing was predicted, over all runs",
     "False": "targets absent from the reference that were predicted nevertheless, over all runs",

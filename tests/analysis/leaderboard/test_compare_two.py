@@ -262,3 +262,15 @@ def test_a_metric_that_nothing_is_compared_by_leaves_the_comparison(
     assert page.locator("#pair select[name=by]").input_value() == "auc"
     page.locator("#controls select[name=modality]").select_option("MRI")
     assert page.locator("#comparison").is_hidden()
+
+
+def test_a_link_that_names_a_metric_compares_by_it(report: Made, visit: Visit) -> None:
+    def compared_by(hash_: str) -> str:
+        page = visit(report, hash_)
+        page.wait_for_selector("#compared svg")
+        return str(page.locator("#pair [name=by]").input_value())
+
+    assert compared_by("#view=compare") == "dice"
+    assert compared_by("#view=compare&metric=hd95") == "hd95"
+    assert compared_by("#view=compare&metric=hd95&by=dice") == "dice"
+    assert compared_by("#view=compare&metric=hd95_pooled") == "dice"

@@ -176,3 +176,23 @@ def test_a_line_stands_above_rows_of_another_protocol_that_are_shown(
     assert not page.evaluate("""() => [...document.querySelectorAll("tr.apart")].filter(
       row => row.closest("table").querySelector("[aria-sort]")).some(
       row => getComputedStyle(row.cells[0]).borderTopWidth === "2px")""")
+
+
+def test_cells_are_filtered_by_family(report: Made, visit: Visit) -> None:
+    page = visit(report, "#view=provenance&of=phantom_mri&family=mim")
+    page.wait_for_selector("#cell-table")
+    known = families()
+    methods = {str(row[1]) for row in grid(page.locator("#cell-table"))}
+    assert methods and {known[name] for name in methods} == {"mim"}
+
+
+def test_flips_are_those_of_the_rows_that_are_shown(report: Made, visit: Visit) -> None:
+    page = visit(report, "#metric=hd95")
+    text = page.locator("#flips").inner_text()
+    tasks = {line.split(",")[0] for line in text.splitlines()[1:]}
+    for task in TASKS:
+        narrowed = visit(report, f"#metric=hd95&task={task}").locator("#flips").inner_text()
+        assert {x.split(",")[0] for x in narrowed.splitlines()[1:]} <= {task} & tasks
+        own = [x for x in text.splitlines()[1:] if x.startswith(f"{task},")]
+        assert narrowed.splitlines()[1:] == own or " more" in text
+    assert " 0 pairs" in visit(report, "#metric=hd95&family=none").locator("#flips").inner_text()

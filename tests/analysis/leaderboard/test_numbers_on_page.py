@@ -181,11 +181,12 @@ def test_provenance_lists_every_cell(report: Made, visit: Visit) -> None:
             cell = record["cell"]
             leaks = str(len(record["leaks"]["found"])) if record["leaks"]["checked"] else None
             assert rows[key] == [
-                cell["method"], cell["shots"], str(cell["draw"]), str(cell["seed"]),
+                cell["method"], record["corpus"], cell["protocol"][:8], cell["shots"],
+                str(cell["draw"]), str(cell["seed"]),
                 str(record["draw"]["labelled_total"]), leaks, record["machine"]["device"],
-                "0.0200", record["finished"][:16].replace("T", " "), rows[key][9],
+                "0.0200", record["finished"][:16].replace("T", " "), rows[key][11],
             ]  # fmt: skip
-            assert (report.store.root / str(rows[key][9])).is_file()
+            assert (report.store.root / str(rows[key][11])).is_file()
 
 
 @pytest.mark.browser
