@@ -49,7 +49,7 @@ test: setup ## every test but those in a browser or on a cluster; PYTEST=... add
 	$(BIN)/python -m pytest -n $(CORES) -m "not browser and not slurm" $(PYTEST)
 
 browser: setup ## the page's tests in a real browser (needs chromium)
-	$(BIN)/python -m pytest -m browser $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) -m browser $(PYTEST)
 
 cluster: setup ## the tests on a real SLURM cluster of one node (root; slurm-wlm, munge)
 	$(ON_CLUSTER) $(BIN)/python -m pytest -n 4 -m slurm $(PYTEST)
